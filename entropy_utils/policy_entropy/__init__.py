@@ -1,0 +1,1 @@
+"""Policy entropy under reinforcement learning: exact tabular policies, verifiable tasks, GRPO, interventions."""
