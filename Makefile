@@ -1,0 +1,40 @@
+# Every target makes .venv from the lock once and reuses it; needed: Python 3.11-3.13 with venv, and make.
+export OMP_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  $$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PY = .venv/bin/python
+TESTS = tests notebooks
+
+.PHONY: run reproduce test lab bench book publish
+
+run: .venv/ready
+	$(PY) -m entropy_utils run --profile smoke
+
+reproduce: .venv/ready
+	$(PY) -m entropy_utils run --profile laptop
+
+test: .venv/ready
+	$(PY) -m ruff check
+	ENTROPY_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(TESTS)
+
+lab: .venv/ready
+	$(PY) -m jupyter lab --notebook-dir=notebooks
+
+bench: .venv/ready
+	$(PY) -m tests.bench
+
+publish: .venv/ready
+	$(PY) -m entropy_utils publish
+
+.venv/locked: requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with venv found: install one or name it with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/ready: .venv/locked pyproject.toml
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
