@@ -30,21 +30,17 @@ if TYPE_CHECKING:
 Record = dict[str, int | float | str | bool | None]
 
 
-class Experiment(BaseModel):
-    """Parameters of one run and the run itself. Subclass it, declare fields, write `run`.
+class Parameters(BaseModel):
+    """A frozen, strict set of parameters: declare fields with bounds, description and unit.
 
-    The defaults of the fields are the profile ``laptop``; `profiles` holds the changes of the others. Types are
-    strict (``"1e-3"`` is no float, ``True`` is no int); an int passes for a float and a list for a tuple. Anything else
-    raises a one-line `ParameterError` naming the field, the value and what is allowed.
+    Types are strict (``"1e-3"`` is no float, ``True`` is no int); an int passes for a float and a list for a tuple.
+    Anything else raises a one-line `ParameterError` naming the field, the value and what is allowed.
     Extra information for the workbench goes into ``json_schema_extra``: ``{"unit": "nats", "scale": "log"}``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
-    profiles: ClassVar[dict[str, dict]] = {"smoke": {}, "laptop": {}, "gpu": {}}
 
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of every random number of the run")
-
-    def __init__(self, **values):
+    def __init__(self, /, **values):
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -62,20 +58,31 @@ class Experiment(BaseModel):
             plain[name] = tuple(value) if isinstance(value, list) and field and _is_tuple(field.annotation) else value
         return plain
 
+    def replace(self, **changes) -> Self:
+        """The same parameters with some fields changed, all checked again."""
+        return type(self)(**{**dict(self), **changes})
+
+
+class Experiment(Parameters):
+    """Parameters of one run and the run itself. Subclass it, declare fields, write `run`.
+
+    The defaults of the fields are the profile ``laptop``; `profiles` holds the changes of the others.
+    """
+
+    profiles: ClassVar[dict[str, dict]] = {"smoke": {}, "laptop": {}, "gpu": {}}
+
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of every random number of the run")
+
     @classmethod
-    def profile(cls, name: str = "laptop", **overrides) -> Self:
+    def profile(cls, name: str = "laptop", /, **overrides) -> Self:
         """The experiment at a profile, with some fields overridden; `ParameterError` for anything unknown or wrong."""
         if not isinstance(name, str) or name not in cls.profiles:
             raise ParameterError.of("profile", name, " or ".join(cls.profiles))
         return cls(**{**cls.profiles[name], **overrides})
 
-    def replace(self, **changes) -> Self:
-        """The same experiment with some fields changed, all checked again."""
-        return type(self)(**{**dict(self), **changes})
-
     @abstractmethod
     def run(self) -> Iterator[Record]:
-        """Yield flat records of int, float, str, bool or None: one per step (per step and seed if seeds are stacked)."""
+        """Yield flat records of int, float, str, bool or None: one per step (and seed, if stacked)."""
 
     def length(self) -> int | None:
         """The number of records that `run` will yield, None if unknown."""
@@ -106,7 +113,7 @@ def allowed_values(schema: dict) -> str:
     return " ".join([words.get(kind, kind), *bounds]) + pattern
 
 
-def _one_line(cls: type[Experiment], error: ValidationError) -> ParameterError:
+def _one_line(cls: type[Parameters], error: ValidationError) -> ParameterError:
     """The standard one-line message for everything that pydantic found wrong."""
     fields = cls.model_json_schema()["properties"]
     lines = {}
@@ -133,9 +140,7 @@ def flat(record: Record) -> Record:
         if type(value) not in _SCALARS and hasattr(value, "item"):
             value = value.item()
         if not isinstance(value, (int, float, str, bool, type(None))):
-            raise TypeError(
-                f"record field '{name}': got a {type(value).__name__}, allowed: int, float, str, bool, None"
-            )
+            raise TypeError(f"record field '{name}': got a {type(value).__name__}, allowed: number, text, bool, None")
         plain[name] = value
     return plain
 
@@ -181,7 +186,10 @@ class History:
         kind = type(self.experiment)
         document = {
             "format": "entropy_utils history 1",
-            "experiment": {"class": f"{kind.__module__}:{kind.__qualname__}", "parameters": dict(self.experiment)},
+            "experiment": {
+                "class": f"{kind.__module__}:{kind.__qualname__}",
+                "parameters": self.experiment.model_dump(mode="json"),
+            },
             "wall_s": self.wall_s,
             "peak_memory_bytes": self.peak_memory_bytes,
             "versions": self.versions,
