@@ -6,6 +6,7 @@ be tested there. Nothing else decides a verdict. A wrong key or value is an erro
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import lru_cache
 from importlib import import_module
@@ -165,8 +166,8 @@ class Catalogue(_Table):
 
 @lru_cache(maxsize=1)
 def collection() -> Catalogue:
-    """The catalogue of this package, read once."""
-    return Catalogue.load()
+    """The catalogue of this package, or the one that ``$ENTROPY_COLLECTION`` names, read once."""
+    return Catalogue.load(os.environ.get("ENTROPY_COLLECTION", COLLECTION))
 
 
 def load_object(spec: str) -> Any:

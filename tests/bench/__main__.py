@@ -1,4 +1,4 @@
-"""`python -m tests.bench [module ...]`: run every `bench_*` function beside this file, print one table, write build/bench.json."""
+"""`python -m tests.bench [module ...]`: every `bench_*` function beside this file, one table, build/bench.json."""
 
 from __future__ import annotations
 

@@ -22,4 +22,6 @@ def bench_import() -> list[dict]:
     loaded = set(fresh("import entropy_utils, sys; print(*sys.modules)").split())
     ours, peer = max(ours - start, 1e-6), max(peer - start, 1e-6)
     met = ours < 0.3 and not loaded & HEAVY
-    return [row("import entropy_utils", ours, peer, "import numpy", "s", "< 0.3 s, neither torch nor transformers", met)]
+    return [
+        row("import entropy_utils", ours, peer, "import numpy", "s", "< 0.3 s, neither torch nor transformers", met)
+    ]

@@ -1,4 +1,4 @@
-"""Timing for the benchmarks: ours and a peer take turns, so that a busy machine slows both, and medians are compared."""
+"""Timing for the benchmarks: ours and a peer take turns, so that a busy machine slows both; medians are compared."""
 
 from __future__ import annotations
 
