@@ -24,18 +24,18 @@ def tiny_causal_lm(
     The weights are a function of ``seed`` and the sizes; the global random state is left as it was.
     ValueError: a size below 1, or ``hidden / heads`` not an even integer (rotary positions turn pairs).
     """
-    sizes = dict(
-        vocabulary_size=vocabulary_size, hidden=hidden, layers=layers, heads=heads, max_positions=max_positions
-    )
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: got {size!r}, allowed: an integer of at least 1")
+    intermediate = -(-hidden // 3) * 8 if intermediate is None else intermediate
+    sizes = {"vocabulary_size": vocabulary_size, "hidden": hidden, "layers": layers, "heads": heads}
+    sizes |= {"intermediate": intermediate, "max_positions": max_positions}
+    for name, size, least in [*((name, size, 1) for name, size in sizes.items()), ("seed", seed, 0)]:
+        if isinstance(size, bool) or not isinstance(size, int) or size < least:
+            raise ValueError(f"{name}: got {size!r}, allowed: an integer of at least {least}")
     if hidden % (2 * heads):
         raise ValueError(f"hidden: got {hidden}, allowed: a multiple of 2 x heads = {2 * heads}")
     config = LlamaConfig(
         vocab_size=vocabulary_size,
         hidden_size=hidden,
-        intermediate_size=intermediate or -(-hidden // 3) * 8,
+        intermediate_size=intermediate,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         max_position_embeddings=max_positions,

@@ -49,6 +49,8 @@ def sample(
     tokens = torch.full((n, max_new_tokens), pad, dtype=torch.long, device=prompts.device)
     mask = torch.zeros((n, max_new_tokens), dtype=torch.bool, device=prompts.device)
     logp = torch.zeros((n, max_new_tokens), dtype=torch.float32, device=prompts.device)
+    if n == 0:
+        return Sample(tokens, mask, logp)
     going = torch.ones(n, dtype=torch.bool, device=prompts.device)
     placing = {}
     if attention_mask is not None:
@@ -108,7 +110,7 @@ def _check(model, prompts, max_new_tokens, temperature, attention_mask, num_retu
     for name, count in (("max_new_tokens", max_new_tokens), ("num_return_sequences", num_return_sequences)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"{name}: got {count!r}, allowed: an integer of at least 1")
-    if not (temperature >= 0 and math.isfinite(temperature)):
+    if not (isinstance(temperature, (int, float)) and temperature >= 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature: got {temperature!r}, allowed: a finite number of at least 0")
     vocabulary = model.get_input_embeddings().num_embeddings
     if prompts.numel() and (prompts.min() < 0 or prompts.max() >= vocabulary):
