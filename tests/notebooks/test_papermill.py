@@ -1,0 +1,87 @@
+"""Plain papermill, as someone outside the project uses it: a good run, and parameters that must stop it at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+
+from entropy_utils.lab.catalogue import load_object
+from entropy_utils.lab.execute import claims_in
+from tests.collection import ROOT, WRITTEN, path
+
+notebooks = pytest.mark.parametrize("notebook", WRITTEN, ids=lambda notebook: notebook.id)
+
+
+def papermill(notebook, out, *options: str) -> subprocess.CompletedProcess:
+    arguments = [
+        sys.executable,
+        "-m",
+        "papermill",
+        path(notebook).relative_to(ROOT),
+        out,
+        "--no-progress-bar",
+        *options,
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "ENTROPY_PROFILE"}
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@notebooks
+def test_a_good_run_completes(notebook, tmp_path):
+    done = papermill(notebook, tmp_path / "out.ipynb", "-p", "profile", "smoke", "-p", "seed", "3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    assert {cell.metadata.papermill.status for cell in code} == {"completed"}
+    printed = "".join(output.get("text", "") for cell in code for output in cell.outputs)
+    assert f"{notebook.id} {notebook.title} | smoke | seed 3 | " in printed
+    rows = claims_in(nb)
+    assert [row["id"] for row in rows] == [claim.id for claim in notebook.claims]
+    assert {row["seed"] for row in rows} <= {3}
+    assert "not measured" not in {row["verdict"] for row in rows}
+
+
+def bad_overrides(notebook) -> dict[str, dict]:
+    """Overrides that must be refused, by what is wrong: an unknown field, a type, a bound, a choice."""
+    if notebook.experiment is None:
+        return {"no experiment": {"steps": 1}}
+    fields = load_object(notebook.experiment).model_json_schema()["properties"]
+    beyond = {"minimum": -1, "exclusiveMinimum": -1, "maximum": 1, "exclusiveMaximum": 1}
+    name, edge = next((n, e) for n, field in fields.items() for e in beyond if e in field and n != "seed")
+    bad = {
+        "unknown field": {"no_such_field": 1},
+        "type": {name: "many"},
+        "bound": {name: fields[name][edge] + beyond[edge]},
+    }
+    return bad | {f"choice of {n}": {n: "no-such-choice"} for n, field in fields.items() if "enum" in field}
+
+
+def bad_parameters():
+    """Notebook, papermill's options, the name that the one line must hold."""
+    for notebook in WRITTEN:
+        for name, value in {"sed": "3", "profile": "huge", "seed": "three"}.items():
+            yield pytest.param(notebook, ["-p", name, value], name, id=f"{notebook.id} {name} {value}")
+        for what, overrides in bad_overrides(notebook).items():
+            options = ["-p", "profile", "smoke", "-y", yaml.safe_dump({"overrides": overrides})]
+            yield pytest.param(notebook, options, next(iter(overrides)), id=f"{notebook.id} overrides: {what}")
+
+
+@pytest.mark.parametrize(("notebook", "options", "named"), bad_parameters())
+def test_a_bad_parameter_is_one_line_in_the_first_cell(notebook, options, named, tmp_path):
+    done = papermill(notebook, tmp_path / "out.ipynb", *options)
+    assert done.returncode == 1
+    code = [c for c in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if c.cell_type == "code"]
+    injected = next(n for n, cell in enumerate(code) if "injected-parameters" in cell.metadata.get("tags", []))
+    failed, later = code[injected + 1], code[injected + 2 :]
+    (error,) = failed.outputs
+    (line,) = error.traceback
+    assert "\n" not in line
+    assert error.ename == "ParameterError"
+    assert f"'{named}'" in line
+    assert line in done.stderr
+    assert not [cell.source for cell in later if cell.execution_count is not None or cell.outputs]
