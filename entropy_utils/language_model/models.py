@@ -21,6 +21,10 @@ def tiny_causal_lm(
     feed-forward layer, by default 8/3 of ``hidden`` rounded up to a multiple of 8 (Touvron et al. 2023, section 2.2).
     ``tie`` shares the embedding with the output matrix. No token is special: begin, end and padding are unset.
 
+    Two defaults of full-size models are changed, for they leave tiny ones on a long plateau: weights start with a
+    standard deviation of 0.6 / sqrt(hidden) instead of 0.02, and the rotary base is ``max_positions`` instead of 10 000,
+    so that the wavelengths fit the few positions that there are.
+
     The weights are a function of ``seed`` and the sizes; the global random state is left as it was.
     ValueError: a size below 1, or ``hidden / heads`` not an even integer (rotary positions turn pairs).
     """
@@ -40,6 +44,8 @@ def tiny_causal_lm(
         num_attention_heads=heads,
         max_position_embeddings=max_positions,
         tie_word_embeddings=tie,
+        initializer_range=0.6 / hidden**0.5,
+        rope_parameters={"rope_type": "default", "rope_theta": float(max_positions)},
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,

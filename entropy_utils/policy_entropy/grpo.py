@@ -1,0 +1,295 @@
+"""GRPO on a tiny language model, several seeds at once, with any entropy intervention (Cui et al. 2025, sec. 2 and 4).
+
+One step is one rollout: sample G responses to every prompt, drop the prompts whose responses are all right or all
+wrong, centre and scale the rewards inside each group, then update on a few minibatches of prompts. The intervention
+decides the loss of every token; the loop takes the mean over the valid tokens and knows no method by name.
+
+The seeds are trained as one stacked batch (`StackedLlama`); each has its own weights, prompts and random numbers, and
+gets the numbers that it would get alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from entropy_utils.lab.experiment import Experiment, Record
+from entropy_utils.language_model.stacked import StackedLlama
+
+from .covariance import entropy_change_from_logits, group_covariance, masked_mean, token_covariance
+from .interventions import AnyIntervention, NoIntervention, Tokens
+from .tasks import TASKS, Task
+from .warm_up import WarmUp, warm_policy
+
+
+class GRPO(Experiment):
+    """Train `replicas` policies (seeds seed, seed + 1, ...) with GRPO; one record per rollout and seed."""
+
+    profiles: ClassVar[dict[str, dict]] = {
+        "smoke": {"steps": 8, "replicas": 2, "warm_up": {"steps": 60}, "evaluation_prompts": 100, "evaluate_every": 2},
+        "laptop": {},
+        "gpu": {
+            "steps": 400, "replicas": 8, "prompts": 256, "keep": 128,
+            "warm_up": {"hidden": 256, "layers": 4, "heads": 8, "steps": 4000, "lr": 1e-3},
+        },
+    }  # fmt: skip
+
+    task: Literal["noisy_lookup", "digit_sum"] = Field("noisy_lookup", description="what is asked and how it is checked")
+    intervention: AnyIntervention = Field(NoIntervention(), description="method acting on the entropy")
+    replicas: int = Field(5, ge=1, le=64, description="seeds trained side by side")
+    steps: int = Field(200, ge=1, le=100_000, description="rollouts", json_schema_extra={"unit": "rollouts"})
+    prompts: int = Field(64, ge=1, le=65536, description="prompts sampled per rollout")
+    keep: int = Field(32, ge=1, le=65536, description="prompts of mixed outcome used per rollout, at most")
+    responses: int = Field(8, ge=2, le=1024, description="responses per prompt (the group)")
+    minibatches: int = Field(4, ge=1, le=64, description="updates per rollout and inner epoch")
+    epochs: int = Field(1, ge=1, le=16, description="inner epochs over one rollout")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW without weight decay, or plain SGD")
+    lr: float = Field(3e-4, gt=0, le=10, description="learning rate", json_schema_extra={"scale": "log"})
+    grad_clip: float = Field(1.0, gt=0, le=1e6, description="largest gradient norm of a seed")
+    scale_rewards: bool = Field(True, description="divide by the group's standard deviation")
+    evaluate_every: int = Field(4, ge=1, le=100_000, description="rollouts between greedy evaluations")
+    evaluation_prompts: int = Field(1000, ge=1, le=100_000, description="fixed prompts of a greedy evaluation")
+    diagnose_every: int = Field(0, ge=0, le=100_000, description="rollouts between measured entropy changes, 0: never")
+    warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto takes a GPU if there is one")
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.seed + replica for replica in range(self.replicas)]
+
+    def length(self) -> int:
+        return self.steps * self.replicas
+
+    def run(self) -> Iterator[Record]:
+        """Warm up (or load what is kept), then train; see `train` for the records."""
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        yield from self.train(warm_policy(self.warm_up, TASKS[self.task](), self.seeds, device))
+
+    def train(self, policy: StackedLlama) -> Iterator[Record]:
+        """Train a stack of policies in place. Fields of a record (entropies and covariances in nats):
+
+        reward: mean over all sampled responses (= pass@1); pass_at_k: share of prompts with a right response among G;
+        distinct_right: mean number of different right responses per prompt; entropy: mean over all sampled tokens;
+        accuracy: greedy, on fixed prompts, every `evaluate_every` steps; kept: prompts of mixed outcome;
+        covariance: mean token score (eq. 10); group_covariance: eq. 8-9, mean over the kept prompts; acted_on: share of
+        tokens the intervention acted on; entropy_change, predicted_change: on the states of this rollout, measured and
+        by Lemma 1 from the logits before and after the update, every `diagnose_every` steps.
+        """
+        task, device = TASKS[self.task](), policy.cosine.device
+        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer]
+        optimizer = kind(policy.parameters(), lr=self.lr, weight_decay=0.0, fused=True)
+        exam = task.prompts(self.evaluation_prompts, torch.Generator().manual_seed(999))
+        exam = exam.to(device).expand(self.replicas, -1, -1)
+        reference = None
+        if "reference" in self.intervention.uses:
+            reference = StackedLlama(policy.config, [policy.state(replica) for replica in range(self.replicas)]).to(device)
+        for step in range(self.steps):
+            batch = sample_rollout(policy, task, self.prompts, self.responses, generators)
+            record = batch.metrics()
+            if step % self.evaluate_every == 0 or step == self.steps - 1:
+                answers, _ = policy.generate(exam, None, task.response_length)
+                record["accuracy"] = task.reward(exam.cpu(), answers[:, :, 0].cpu()).mean(-1)
+            kept = batch.mixed(self.keep, self.scale_rewards, generators)
+            record |= kept.covariances()
+            diagnose = self.diagnose_every and step % self.diagnose_every == 0
+            before = policy_logits(policy, kept) if diagnose else None
+            record["acted_on"] = self.update(policy, reference, optimizer, kept, generators)
+            if diagnose:
+                measured, predicted = entropy_change_from_logits(before, policy_logits(policy, kept))
+                flat_mask = kept.mask.flatten(1, 2)
+                record["entropy_change"] = masked_mean(measured.flatten(1, 2), flat_mask)
+                record["predicted_change"] = masked_mean(predicted.flatten(1, 2), flat_mask)
+            columns = {name: values.flatten().tolist() for name, values in record.items()}
+            for replica, seed in enumerate(self.seeds):
+                row = {"step": step, "seed": seed, "accuracy": None, "entropy_change": None, "predicted_change": None}
+                yield row | {name: values[replica] for name, values in columns.items()}
+
+    def update(
+        self,
+        policy: StackedLlama,
+        reference: StackedLlama | None,
+        optimizer: torch.optim.Optimizer,
+        kept: Kept,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """All updates on one rollout; returns the share of valid tokens that the intervention acted on, (S,).
+
+        Minibatches are whole groups. A replica without any mixed group contributes a zero gradient.
+        """
+        uses, parts, acted, total = self.intervention.uses, min(self.minibatches, kept.prompts.shape[1]), 0, 0
+        for epoch in range(self.epochs):
+            for part in range(parts):
+                batch = kept.part(part, parts)
+                logits = policy.response_logits(batch.prompts, batch.responses)
+                logp, entropy = token_logp_and_entropy(logits, batch.responses, "entropy" in uses)
+                # before the first update the policy is the one that sampled: the ratio is exactly 1
+                old = logp.detach() if epoch == part == 0 else batch.old_logp
+                tokens = Tokens(
+                    *(x.flatten(1, 2) for x in (logp, old, batch.token_advantages, batch.mask, entropy)),
+                    random=uniform(generators, logp.flatten(1, 2).shape[1:]).to(logp.device),
+                    reference_logp=reference_logp(reference, batch),
+                )
+                loss, touched = self.intervention.token_loss(tokens)
+                optimizer.zero_grad()
+                masked_mean(loss, tokens.mask).sum().backward()
+                clip_gradients(policy, self.grad_clip)
+                optimizer.step()
+                acted = acted + touched.sum((-2, -1))
+                total = total + tokens.mask.sum((-2, -1))
+        return acted / total.clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses of S policies to P prompts, G each: tokens and mask (S, P, G, T), rewards (S, P, G)."""
+
+    prompts: Tensor  # (S, P, L)
+    responses: Tensor
+    mask: Tensor  # True up to and including the first end-of-sequence token
+    logp: Tensor  # of the sampled tokens under the policy that sampled, (S, P, G, T)
+    entropy: Tensor  # of the distribution that each token was drawn from, (S, P, G, T), nats
+    rewards: Tensor
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Numbers of the whole rollout, before any prompt is dropped, each (S,)."""
+        return {
+            "reward": self.rewards.mean((1, 2)),
+            "pass_at_k": (self.rewards > 0).any(-1).float().mean(-1),
+            "distinct_right": distinct_right(self.responses, self.rewards).mean(-1),
+            "entropy": masked_mean(self.entropy.flatten(1, 2), self.mask.flatten(1, 2)),
+            "kept": mixed_groups(self.rewards).sum(-1),
+        }
+
+    def mixed(self, keep: int, scale: bool, generators: list[torch.Generator]) -> Kept:
+        """At most `keep` groups with both right and wrong responses, in random order, and their advantages.
+
+        Where a replica has fewer, the rest of its places is filled with masked groups.
+        """
+        order = uniform(generators, self.rewards.shape[1:2]).to(self.rewards.device)
+        order = (order + 2.0 * ~mixed_groups(self.rewards)).argsort(-1)[:, :keep]
+        replica = torch.arange(len(order), device=order.device)[:, None]
+        rewards = self.rewards[replica, order]
+        live = mixed_groups(rewards)[..., None, None]
+        return Kept(
+            self.prompts[replica, order],
+            self.responses[replica, order],
+            self.mask[replica, order] & live,
+            self.logp[replica, order],
+            group_advantages(rewards, scale),
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The groups that are trained on: as in `Rollout`, with advantages (S, P, G)."""
+
+    prompts: Tensor
+    responses: Tensor
+    mask: Tensor
+    old_logp: Tensor
+    advantages: Tensor
+
+    @property
+    def token_advantages(self) -> Tensor:
+        return self.advantages[..., None].expand_as(self.old_logp)
+
+    def part(self, index: int, count: int) -> Kept:
+        """Every `count`-th group from `index` on: one minibatch; groups of every replica spread evenly."""
+        return Kept(*(getattr(self, name)[:, index::count] for name in self.__dataclass_fields__))
+
+    def covariances(self) -> dict[str, Tensor]:
+        """Mean token score (eq. 10) and mean group covariance (eq. 8-9) of every replica, (S,)."""
+        mask = self.mask.flatten(1, 2)
+        scores = token_covariance(self.old_logp.flatten(1, 2), self.token_advantages.flatten(1, 2), mask)
+        live = self.mask.flatten(2).any(-1)
+        groups = group_covariance(self.old_logp, self.advantages, self.mask) * live
+        return {
+            "covariance": masked_mean(scores, mask),
+            "group_covariance": groups.sum(-1) / live.sum(-1).clamp(min=1),
+        }
+
+
+def sample_rollout(
+    policy: StackedLlama, task: Task, prompts: int, responses: int, generators: list[torch.Generator]
+) -> Rollout:
+    """Draw prompts for every replica, `responses` answers to each, and their rewards."""
+    asked = torch.stack([task.prompts(prompts, generator) for generator in generators])
+    numbers = uniform(generators, (prompts, responses, task.response_length))
+    device = policy.cosine.device
+    tokens, logits = policy.generate(asked.to(device), numbers.to(device), task.response_length)
+    logp, entropy = token_logp_and_entropy(logits, tokens)
+    ended = (tokens == task.eos).cumsum(-1)
+    mask = (ended == 0) | ((ended == 1) & (tokens == task.eos))
+    rewards = task.reward(asked[:, :, None], tokens.cpu()).to(device)
+    return Rollout(asked.to(device), tokens, mask, logp, entropy, rewards)
+
+
+def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
+    """Reward minus its group's mean, (..., G), divided by the sample standard deviation (ddof 1) + 1e-6 if `scale`."""
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    return centred / (rewards.std(-1, keepdim=True) + 1e-6) if scale else centred
+
+
+def mixed_groups(rewards: Tensor) -> Tensor:
+    """Which groups hold different rewards, (..., G) -> (...): only those give a policy gradient."""
+    return rewards.amax(-1) > rewards.amin(-1)
+
+
+def distinct_right(responses: Tensor, rewards: Tensor) -> Tensor:
+    """How many different responses of each group are right: responses (..., G, T), rewards (..., G) -> (...)."""
+    same = (responses.unsqueeze(-2) == responses.unsqueeze(-3)).all(-1)
+    group = responses.shape[-2]
+    earlier = torch.ones(group, group, dtype=torch.bool, device=responses.device).tril(-1)
+    repeated = (same & earlier).any(-1)
+    return ((rewards > 0) & ~repeated).sum(-1).float()
+
+
+def pass_at_k(right: Tensor, samples: int, k: int) -> Tensor:
+    """Unbiased probability that at least one of k responses is right, from `right` out of `samples` (Chen et al. 2021)."""
+    if not 1 <= k <= samples:
+        raise ValueError(f"k: got {k}, allowed: an integer from 1 to {samples}")
+    wrong = samples - right.double()
+    factors = torch.stack([(wrong - i).clamp(min=0) / (samples - i) for i in range(k)])
+    return 1 - factors.prod(0)
+
+
+def token_logp_and_entropy(logits: Tensor, tokens: Tensor, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:
+    """Log-probability of `tokens` (...) and entropy of softmax(logits) (..., V); the latter with gradient if asked."""
+    log_p = logits.float().log_softmax(-1)
+    logp = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
+        entropy = -(log_p.exp() * log_p).sum(-1)
+    return logp, entropy
+
+
+@torch.no_grad()
+def policy_logits(policy: StackedLlama, kept: Kept) -> Tensor:
+    """Logits of the policy on the states of these groups, (S, P, G, T, V), without gradient."""
+    return policy.response_logits(kept.prompts, kept.responses)
+
+
+def reference_logp(reference: StackedLlama | None, batch: Kept) -> Tensor | None:
+    """Log-probabilities under the frozen reference, (S, P * G, T), or None without one."""
+    if reference is None:
+        return None
+    return token_logp_and_entropy(policy_logits(reference, batch), batch.responses)[0].flatten(1, 2)
+
+
+def uniform(generators: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+    """Uniform numbers (S, *shape), every replica from its own generator: a seed draws the same alone and in a stack."""
+    return torch.stack([torch.rand(*shape, generator=generator) for generator in generators])
+
+
+def clip_gradients(policy: nn.Module, largest: float) -> None:
+    """Scale the gradient of every replica to a norm of at most `largest` (the leading axis of a weight is the replica)."""
+    gradients = [parameter.grad for parameter in policy.parameters()]
+    norm = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    scale = (largest / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))

@@ -1,0 +1,50 @@
+"""Entropy interventions, one file per method, one interface: `Intervention.token_loss` over `Tokens`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+from .base import Intervention, Tokens, clipped_loss
+from .clip_cov import ClipCov
+from .clip_higher import ClipHigher
+from .entropy_bonus import EntropyBonus
+from .kl_cov import KLCov
+from .none import NoIntervention
+from .random_mask import RandomMask
+from .reference_kl import ReferenceKL
+
+INTERVENTIONS: dict[str, type[Intervention]] = {
+    method.name: method
+    for method in (NoIntervention, EntropyBonus, ReferenceKL, ClipHigher, ClipCov, KLCov, RandomMask)
+}
+
+
+def intervention(spec: Intervention | str | dict[str, Any]) -> Intervention:
+    """An intervention from itself, its name, or a dict of its name and coefficients: {"name": "kl_cov", "share": 0.2}."""
+    if isinstance(spec, Intervention):
+        return spec
+    settings = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
+    name = settings.pop("name", None)
+    if name not in INTERVENTIONS:
+        raise ValueError(f"intervention {name!r}, allowed: {', '.join(INTERVENTIONS)}")
+    return INTERVENTIONS[name](**settings)
+
+
+def _settings(method: Intervention) -> dict[str, Any]:
+    return {"name": method.name, **method.model_dump()}
+
+
+AnyIntervention = Annotated[
+    Intervention,
+    BeforeValidator(intervention),
+    PlainSerializer(_settings),
+    WithJsonSchema({"type": "string", "enum": list(INTERVENTIONS)}),
+]
+"""The type of a pydantic field that takes an intervention, its name or a dict, and is saved as a dict."""
+
+__all__ = [
+    "INTERVENTIONS", "AnyIntervention", "ClipCov", "ClipHigher", "EntropyBonus", "Intervention", "KLCov",
+    "NoIntervention", "RandomMask", "ReferenceKL", "Tokens", "clipped_loss", "intervention",
+]  # fmt: skip
