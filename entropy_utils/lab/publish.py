@@ -107,7 +107,7 @@ def notebooks_table(runner: Runner) -> str:
     for notebook in runner.catalogue.notebooks:
         title = notebook.title
         if notebook.status == "written":
-            title = f"[{title}]({runner.source(notebook).as_posix()})"
+            title = f"[{title}](notebooks/{notebook.file})"
         times = " / ".join(
             f"{notebook.minutes[name]:g}" for name in ("smoke", "laptop", "gpu") if name in notebook.minutes
         )

@@ -124,7 +124,7 @@ def test_outputs_belong_to_the_code(notebook):
 def test_every_picture_has_alt_text_and_a_caption(notebook):
     pictures = 0
     for cell in code(stored(notebook.file)):
-        for output, after in zip(cell.outputs, [*cell.outputs[1:], {}], strict=True):
+        for output, after in zip(cell.outputs, [*cell.outputs, {}][1:], strict=True):
             if "image/png" not in output.get("data", {}):
                 continue
             pictures += 1

@@ -9,6 +9,8 @@ import sys
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
+from papermill import cli
 
 from entropy_utils.lab.catalogue import load_object
 from entropy_utils.lab.execute import claims_in
@@ -71,11 +73,12 @@ def bad_parameters():
             yield pytest.param(notebook, options, next(iter(overrides)), id=f"{notebook.id} overrides: {what}")
 
 
-@pytest.mark.parametrize(("notebook", "options", "named"), bad_parameters())
+@pytest.mark.parametrize(("notebook", "options", "named"), list(bad_parameters()))
 def test_a_bad_parameter_is_one_line_in_the_first_cell(notebook, options, named, tmp_path):
-    done = papermill(notebook, tmp_path / "out.ipynb", *options)
-    assert done.returncode == 1
-    code = [c for c in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if c.cell_type == "code"]
+    out = tmp_path / "out.ipynb"
+    done = CliRunner().invoke(cli.papermill, [str(path(notebook)), str(out), "--no-progress-bar", *options])
+    assert done.exit_code == 1
+    code = [c for c in nbformat.read(out, as_version=4).cells if c.cell_type == "code"]
     injected = next(n for n, cell in enumerate(code) if "injected-parameters" in cell.metadata.get("tags", []))
     failed, later = code[injected + 1], code[injected + 2 :]
     (error,) = failed.outputs
@@ -83,5 +86,5 @@ def test_a_bad_parameter_is_one_line_in_the_first_cell(notebook, options, named,
     assert "\n" not in line
     assert error.ename == "ParameterError"
     assert f"'{named}'" in line
-    assert line in done.stderr
+    assert line in str(done.exception)
     assert not [cell.source for cell in later if cell.execution_count is not None or cell.outputs]
