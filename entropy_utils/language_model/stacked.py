@@ -103,7 +103,7 @@ class StackedLlama(nn.Module):
         c = self.config
         replicas, prompts, length = tokens.shape
         width, heads = c.hidden_size, c.num_attention_heads
-        split = (replicas, prompts, length, heads, width // heads)
+        split = (replicas, prompts, length, 3 * heads, width // heads)
         offset = torch.arange(replicas, device=tokens.device).view(-1, 1, 1) * c.vocab_size
         x = F.embedding(tokens + offset, self.weight("model.embed_tokens").flatten(0, 1)).flatten(1, 2)
         bias = torch.zeros(visible.shape, device=x.device).masked_fill_(~visible, -math.inf)
@@ -112,8 +112,9 @@ class StackedLlama(nn.Module):
             at = f"model.layers.{layer}."
             y = self._norm(x, at + "input_layernorm")
             projections = torch.cat([self.weight(f"{at}self_attn.{name}_proj") for name in "qkv"], -1)
-            q, k, v = torch.bmm(y, projections).view(*split[:3], 3, *split[3:]).permute(3, 0, 1, 4, 2, 5)
-            q, k = _rotate(q, cosine, sine), _rotate(k, cosine, sine)
+            heads_in = torch.bmm(y, projections).view(*split).transpose(2, 3)
+            q, k = _rotate(heads_in[:, :, : 2 * heads], cosine, sine).chunk(2, 2)
+            v = heads_in[:, :, 2 * heads :]
             if cache is not None:
                 k, v = cache.extend(layer, k, v)
             score = (q * (q.shape[-1] ** -0.5)) @ k.transpose(-1, -2) + bias

@@ -60,7 +60,7 @@ def top_means(scores: Tensor, shares: tuple[float, ...]) -> list[float]:
 def select_largest(scores: Tensor, count: Tensor) -> Tensor:
     """Boolean mask of the `count` (...,) largest finite scores over the last two axes of `scores` (..., N, T)."""
     flat = scores.flatten(-2)
-    order = flat.argsort(-1, descending=True, stable=True)
+    order = flat.sort(dim=-1, descending=True, stable=True).indices
     rank = torch.empty_like(order).scatter_(-1, order, torch.arange(flat.shape[-1], device=flat.device).expand_as(order))
     chosen = (rank < count.unsqueeze(-1)) & flat.isfinite()
     return chosen.view(scores.shape)

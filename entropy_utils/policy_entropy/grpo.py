@@ -80,21 +80,20 @@ class GRPO(Experiment):
         tokens the intervention acted on; entropy_change, predicted_change: on the states of this rollout, measured and
         by Lemma 1 from the logits before and after the update, every `diagnose_every` steps.
         """
-        task, device = TASKS[self.task](), policy.cosine.device
+        task = TASKS[self.task]()
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer]
         optimizer = kind(policy.parameters(), lr=self.lr, weight_decay=0.0, fused=True)
         exam = task.prompts(self.evaluation_prompts, torch.Generator().manual_seed(999))
-        exam = exam.to(device).expand(self.replicas, -1, -1)
         reference = None
         if "reference" in self.intervention.uses:
-            reference = StackedLlama(policy.config, [policy.state(replica) for replica in range(self.replicas)]).to(device)
+            reference = StackedLlama(policy.config, [policy.state(replica) for replica in range(self.replicas)])
+            reference = reference.to(policy.cosine.device)
         for step in range(self.steps):
             batch = sample_rollout(policy, task, self.prompts, self.responses, generators)
             record = batch.metrics()
             if step % self.evaluate_every == 0 or step == self.steps - 1:
-                answers, _ = policy.generate(exam, None, task.response_length)
-                record["accuracy"] = task.reward(exam.cpu(), answers[:, :, 0].cpu()).mean(-1)
+                record["accuracy"] = greedy_accuracy(policy, task, exam)
             kept = batch.mixed(self.keep, self.scale_rewards, generators)
             record |= kept.covariances()
             diagnose = self.diagnose_every and step % self.diagnose_every == 0
@@ -169,10 +168,12 @@ class Rollout:
     def mixed(self, keep: int, scale: bool, generators: list[torch.Generator]) -> Kept:
         """At most `keep` groups with both right and wrong responses, in random order, and their advantages.
 
-        Where a replica has fewer, the rest of its places is filled with masked groups.
+        There are as many places as the replica with most of them needs; where another has fewer, masked groups fill up.
         """
-        order = uniform(generators, self.rewards.shape[1:2]).to(self.rewards.device)
-        order = (order + 2.0 * ~mixed_groups(self.rewards)).argsort(-1)[:, :keep]
+        mixed = mixed_groups(self.rewards)
+        places = max(1, min(keep, mixed.sum(-1).max().item()))
+        order = uniform(generators, mixed.shape[1:]).to(mixed.device)
+        order = (order + 2.0 * ~mixed).argsort(-1)[:, :places]
         replica = torch.arange(len(order), device=order.device)[:, None]
         rewards = self.rewards[replica, order]
         live = mixed_groups(rewards)[..., None, None]
@@ -228,6 +229,16 @@ def sample_rollout(
     mask = (ended == 0) | ((ended == 1) & (tokens == task.eos))
     rewards = task.reward(asked[:, :, None], tokens.cpu()).to(device)
     return Rollout(asked.to(device), tokens, mask, logp, entropy, rewards)
+
+
+def greedy_accuracy(policy: StackedLlama, task: Task, prompts: Tensor, block: int = 64) -> Tensor:
+    """Share of `prompts` (P, L) that the most probable tokens answer rightly, (S,); blocks of prompts fit the cache."""
+    rewards = []
+    for part in prompts.split(block):
+        asked = part.to(policy.cosine.device).expand(policy.replicas, -1, -1)
+        tokens, _ = policy.generate(asked, None, task.response_length)
+        rewards.append(task.reward(part, tokens[:, :, 0].cpu()))
+    return torch.cat(rewards, -1).mean(-1)
 
 
 def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
