@@ -10,6 +10,7 @@ _MODULE_OF = {
     "Experiment": "experiment",
     "History": "experiment",
     "collect": "experiment",
+    "collect_all": "parallel",
     "open": "lesson",
     "Lesson": "lesson",
     "Exercise": "lesson",

@@ -1,0 +1,47 @@
+"""Several experiments at once, one process each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from entropy_utils.lab.experiment import Experiment, History, collect
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def collect_all(experiments: Mapping[str, Experiment], workers: int | None = None) -> dict[str, History]:
+    """Run named experiments side by side, `workers` processes of one thread each (by default one per core).
+
+    Returns the histories in the order given. A line is printed as each one ends. If some fail, the others are finished
+    first; then one RuntimeError names those that failed, with `histories` holding the rest.
+    """
+    workers = min(workers or os.cpu_count() or 1, len(experiments)) or 1
+    done, failed = {}, {}
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # the children inherit this
+    try:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            names = {pool.submit(collect, experiment, False): name for name, experiment in experiments.items()}
+            for future in as_completed(names):
+                name = names[future]
+                if error := future.exception():
+                    failed[name] = error
+                    print(f"{name}: failed, {type(error).__name__}: {error}")
+                else:
+                    done[name] = future.result()
+                    print(f"{name}: {len(done[name].records)} records, {done[name].wall_s:.0f} s")
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    histories = {name: done[name] for name in experiments if name in done}
+    if failed:
+        error = RuntimeError(f"{len(failed)} of {len(experiments)} experiments failed: {', '.join(failed)}")
+        error.histories = histories
+        raise error from next(iter(failed.values()))
+    return histories
