@@ -22,8 +22,8 @@ def tiny_causal_lm(
     ``tie`` shares the embedding with the output matrix. No token is special: begin, end and padding are unset.
 
     Two defaults of full-size models are changed, for they leave tiny ones on a long plateau: weights start with a
-    standard deviation of 0.6 / sqrt(hidden) instead of 0.02, and the rotary base is ``max_positions`` instead of 10 000,
-    so that the wavelengths fit the few positions that there are.
+    standard deviation of 0.6 / sqrt(hidden) instead of 0.02, and the rotary base is ``max_positions`` instead of
+    10 000, so that the wavelengths fit the few positions that there are.
 
     The weights are a function of ``seed`` and the sizes; the global random state is left as it was.
     ValueError: a size below 1, or ``hidden / heads`` not an even integer (rotary positions turn pairs).

@@ -13,14 +13,14 @@ VOCABULARY, END = 13, 5
 
 
 def sharpened(model, factor=8.0):
-    """The same model with a larger output matrix: a fresh one is so close to uniform that little could go wrong."""
+    """The same model with a larger output matrix: a fresh one may be so close to uniform that little could go wrong."""
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(factor)
     return model
 
 
 def llama():
-    return sharpened(tiny_causal_lm(VOCABULARY, seed=1))
+    return sharpened(tiny_causal_lm(VOCABULARY, seed=1), 2.0)
 
 
 def gpt2():
@@ -91,13 +91,17 @@ def test_logp_is_that_of_a_full_forward(model, prompts, temperature):
 @pytest.mark.parametrize("temperature", [0.7, 1.5])
 def test_frequencies_are_those_of_softmax(temperature):
     """Chi-square on pairs of tokens, so that the second step (from the cache) is judged too."""
-    model, prompt, n = sharpened(tiny_causal_lm(4, seed=1), 4.0), torch.tensor([[1, 2]]), 20_000
-    drawn = sample(model, prompt, 2, temperature=temperature, generator=seeded(7), num_return_sequences=n).tokens
+    model, prompt, n = tiny_causal_lm(4, seed=1), torch.tensor([[1, 2]]), 20_000
     pairs = torch.cartesian_prod(torch.arange(4), torch.arange(4))
     p = rescored(model, prompt.expand(16, 2), pairs, temperature).log_prob.double().sum(1).exp()
-    counts = torch.bincount(drawn[:, 0] * 4 + drawn[:, 1], minlength=16)
-    assert p.max() > 1.5 / 16  # far enough from uniform to tell
-    assert scipy.stats.chisquare(counts.numpy(), (p / p.sum() * n).numpy()).pvalue > 0.01
+    counts = torch.zeros(16, dtype=torch.long)
+    for seed in range(5):
+        drawn = sample(model, prompt, 2, temperature=temperature, generator=seeded(seed), num_return_sequences=n).tokens
+        counts += torch.bincount(drawn[:, 0] * 4 + drawn[:, 1], minlength=16)
+    expected = (p / p.sum() * 5 * n).numpy()
+    assert expected.min() > 5  # enough in every cell for the test to be valid
+    assert expected.max() > 1.5 * expected.mean()  # far enough from uniform to tell
+    assert scipy.stats.chisquare(counts.numpy(), expected).pvalue > 0.01
 
 
 def test_same_generator_same_tokens(prompts):
