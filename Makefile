@@ -29,12 +29,25 @@ bench: .venv/ready
 publish: .venv/ready
 	$(PY) -m entropy_utils publish
 
+book: build/book-venv/ready
+	build/book-venv/bin/jupyter-book build . --config book/_config.yml --toc book/_toc.yml --path-output build/book
+
 .venv/locked: requirements.txt
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with venv found: install one or name it with PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(call venv,.venv)
 	$(PY) -m pip install --quiet -r requirements.txt
 	@touch $@
 
 .venv/ready: .venv/locked pyproject.toml
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+build/book-venv/ready: # of its own: Jupyter Book 1 wants older libraries than the lock
+	@mkdir -p build
+	$(call venv,build/book-venv)
+	build/book-venv/bin/python -m pip install --quiet 'jupyter-book>=1.0.4,<2'
+	@touch $@
+
+define venv
+@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with venv found: install one or name it with PYTHON=..."; exit 1; }
+$(PYTHON) -m venv --clear $(1)
+endef

@@ -23,7 +23,9 @@ class Client(PapermillNotebookClient):
 
 
 class Engine(NBClientEngine):
-    """Executes a notebook with `Client`: cell limit `execution_timeout` and `iopub_timeout` in seconds."""
+    """Executes a notebook with `Client`: cell limit `execution_timeout` and `iopub_timeout` in seconds. What a cell
+    prints in pieces is stored as one output.
+    """
 
     @classmethod
     def execute_managed_notebook(
@@ -37,6 +39,7 @@ class Engine(NBClientEngine):
             iopub_timeout=iopub_timeout,
             log=logger,
             log_output=log_output,
+            coalesce_streams=True,
         ).execute()
 
 

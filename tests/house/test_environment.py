@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -62,3 +64,13 @@ def test_make_and_metadata_name_the_same_pythons():
     allowed = Requirement(f"python{PROJECT['requires-python']}").specifier
     assert versions == {f"3.{minor}" for minor in range(8, 20) if allowed.contains(f"3.{minor}.99")}
     assert versions == set(re.findall(r"python(3\.\d+)", (ROOT / "Makefile").read_text()))
+
+
+def test_make_without_a_python_says_so_in_one_line(tmp_path):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(["make", "run", "PYTHON="], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout.startswith("No Python 3.11, 3.12 or 3.13 with venv found")
+    assert done.stdout.count("\n") == 1
+    assert not (tmp_path / ".venv").exists()
