@@ -94,7 +94,7 @@ class GRPO(Experiment):
             record = batch.metrics()
             if step % self.evaluate_every == 0 or step == self.steps - 1:
                 record["accuracy"] = greedy_accuracy(policy, task, exam)
-            kept = batch.mixed(self.keep, self.scale_rewards, generators)
+            kept = batch.mixed(self.keep, self.scale_rewards, generators, self.minibatches)
             record |= kept.covariances()
             diagnose = self.diagnose_every and step % self.diagnose_every == 0
             before = policy_logits(policy, kept) if diagnose else None
@@ -123,6 +123,9 @@ class GRPO(Experiment):
         """
         uses, parts, acted, total = self.intervention.uses, min(self.minibatches, kept.prompts.shape[1]), 0, 0
         for epoch in range(self.epochs):
+            # as many numbers as there may be places: what a replica draws does not depend on the others
+            random = uniform(generators, (min(self.keep, self.prompts), *kept.mask.shape[2:])).to(kept.mask.device)
+            random = random[:, : kept.mask.shape[1]]
             for part in range(parts):
                 batch = kept.part(part, parts)
                 logits = policy.response_logits(batch.prompts, batch.responses)
@@ -131,7 +134,7 @@ class GRPO(Experiment):
                 old = logp.detach() if epoch == part == 0 else batch.old_logp
                 tokens = Tokens(
                     *(x.flatten(1, 2) for x in (logp, old, batch.token_advantages, batch.mask, entropy)),
-                    random=uniform(generators, logp.flatten(1, 2).shape[1:]).to(logp.device),
+                    random=random[:, part::parts].flatten(1, 2),
                     reference_logp=reference_logp(reference, batch),
                 )
                 loss, touched = self.intervention.token_loss(tokens)
@@ -165,13 +168,14 @@ class Rollout:
             "kept": mixed_groups(self.rewards).sum(-1),
         }
 
-    def mixed(self, keep: int, scale: bool, generators: list[torch.Generator]) -> Kept:
+    def mixed(self, keep: int, scale: bool, generators: list[torch.Generator], least: int = 1) -> Kept:
         """At most `keep` groups with both right and wrong responses, in random order, and their advantages.
 
-        There are as many places as the replica with most of them needs; where another has fewer, masked groups fill up.
+        There are as many places as the replica with most of them needs, and `least` (a group for every minibatch);
+        where a replica has fewer groups, masked ones fill up.
         """
         mixed = mixed_groups(self.rewards)
-        places = max(1, min(keep, mixed.sum(-1).max().item()))
+        places = min(keep, mixed.shape[-1], max(least, mixed.sum(-1).max().item()))
         order = uniform(generators, mixed.shape[1:]).to(mixed.device)
         order = (order + 2.0 * ~mixed).argsort(-1)[:, :places]
         replica = torch.arange(len(order), device=order.device)[:, None]

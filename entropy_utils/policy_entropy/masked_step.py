@@ -51,7 +51,8 @@ class MaskedStep(Experiment):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)
             kept = rollout.mixed(self.prompts, True, generators)
             before = policy_logits(policy, kept)
-            random = uniform(generators, kept.old_logp.flatten(1, 2).shape[1:])
+            numbers = uniform(generators, rollout.mask.shape[1:])  # for all groups: independent of the other seeds
+            random = numbers[:, : kept.mask.shape[1]].flatten(1, 2)
             for which, share in SELECTIONS:
                 left_out = self._left_out(kept, random, which, share)
                 after = self._logits_after_step(policy, kept, left_out)
