@@ -12,30 +12,32 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# every cell of the page is there, also those out of sight, so that a test can ask for them
-WHOLE_PAGE = {"@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"}}
-QUIET = {
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
+SETTINGS = {
+    # every cell of the page is there, also those out of sight, so that a test can ask for them
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 STDERR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'  # error outputs too
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)"
 DIGEST = """async image => Array.from(new Uint8Array(await crypto.subtle.digest(
     'SHA-256', await (await fetch(image.src)).arrayBuffer()))).join()"""
 
 
 @contextmanager
-def jupyter_lab(folder: Path):
-    """JupyterLab on a free port of this machine, serving a folder, with settings of its own; yields a function name -> URL."""
+def jupyter_lab(folder: Path) -> Iterator[Callable[[str], str]]:
+    """JupyterLab on a free port of this machine, serving a folder with settings of its own; yields name -> URL."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     home, token = folder / ".jupyter", secrets.token_hex(16)
-    for name, settings in (WHOLE_PAGE | QUIET).items():
-        path = home / "user-settings" / name
+    for name, settings in SETTINGS.items():
+        path = home / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
     environment = {
@@ -45,23 +47,18 @@ def jupyter_lab(folder: Path):
         "JUPYTERLAB_SETTINGS_DIR": str(home / "user-settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
     }
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={address.rpartition(':')[2]}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--notebook-dir={folder}",
+    ]
     with (home / "log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "jupyter",
-                "lab",
-                *options,
-                f"--IdentityProvider.token={token}",
-                f"--notebook-dir={folder}",
-            ],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-    address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "jupyter", "lab", *options]
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         wait(lambda: server.poll() is None and answers(f"{address}/api?token={token}"), 60, "JupyterLab to answer")
         yield lambda name: f"{address}/lab/tree/{name}?reset&token={token}"
@@ -80,7 +77,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait(condition, seconds: float, what: str) -> None:
+def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}"
@@ -88,19 +85,13 @@ def wait(condition, seconds: float, what: str) -> None:
 
 
 @contextmanager
-def chromium():
+def chromium() -> Iterator[Page]:
     """A page in the Chromium of this machine."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert found, f"none of {', '.join(BROWSERS)} is installed; .ci/run shows how"
-    quiet = [
-        "--no-sandbox",
-        "--disable-quic",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
+    off = [f"--disable-{what}" for what in ("quic", "background-networking", "component-update", "sync")]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=quiet)
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *off])
         yield browser.new_page(viewport={"width": 1400, "height": 1000})
         browser.close()
 
@@ -112,26 +103,26 @@ def open_notebook(page: Page, url: str) -> None:
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
 
 
-def run_all(page: Page, seconds: float) -> None:
-    """Clear all outputs and run all cells from the menus, as a reader would; an error on the way fails with its text."""
-    menu(page, "Edit", "Clear Outputs of All Cells")
-    menu(page, "Run", "Run All Cells")
-    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)"
-    over = f"() => {{ const all = {prompts}; return !all.includes('[*]:') && all.some(text => /\\d/.test(text)) }}"
-    page.wait_for_function(over, timeout=1000 * seconds)
-    left = [text for text in page.evaluate(prompts) if not any(map(str.isdigit, text))]
-    assert not left, f"{len(left)} cells did not run: {page.locator(STDERR).all_inner_texts()}"
-
-
 def menu(page: Page, *names: str) -> None:
     for name in names:
         page.get_by_role("menuitem", name=name, exact=True).click()
 
 
+def run_all(page: Page, seconds: float) -> None:
+    """Clear all outputs, then run all cells, from the menus as a reader would; an error fails with its text."""
+    menu(page, "Edit", "Clear Outputs of All Cells")
+    menu(page, "Run", "Run All Cells")
+    over = f"() => {{ const all = {PROMPTS}; return !all.includes('[*]:') && all.some(text => /[0-9]/.test(text)) }}"
+    page.wait_for_function(over, timeout=1000 * seconds)
+    left = [text for text in page.evaluate(PROMPTS) if not any(map(str.isdigit, text))]
+    assert not left, f"{len(left)} cells did not run: {page.locator(STDERR).all_inner_texts()}"
+
+
 def panels(page: Page, with_buttons: bool) -> list[Locator]:
-    """The live panels that hold a picture: workbenches (with buttons) or playgrounds (without), each one whole."""
-    whole = page.locator(".jp-OutputArea-output > .widget-vbox")
-    pictures = [panel for panel in whole.all() if panel.locator("img").count()]
+    """The live panels that hold a picture: workbenches (with buttons) or playgrounds (without)."""
+    pictures = [
+        panel for panel in page.locator(".jp-OutputArea-output > .widget-vbox").all() if panel.locator("img").count()
+    ]
     return [panel for panel in pictures if (panel.locator("button").count() > 0) == with_buttons]
 
 
@@ -140,9 +131,12 @@ def digest(image: Locator) -> str:
     return hashlib.sha256(image.evaluate(DIGEST).encode()).hexdigest()
 
 
+def move(slider: Locator) -> None:
+    """One step with the keyboard, away from the end of the scale."""
+    at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
+    slider.press("ArrowLeft" if at_end else "ArrowRight")
+
+
 def expect_new_picture(panel: Locator, before: str, seconds: float) -> None:
     """Wait until a panel shows other picture bytes than before."""
-    wait(lambda: digest(panel.locator("img").first) != before, seconds, "another picture")
-
-
-__all__ = ["chromium", "digest", "expect", "expect_new_picture", "jupyter_lab", "open_notebook", "panels", "run_all"]
+    wait(lambda: digest(panel.locator("img")) != before, seconds, "another picture")

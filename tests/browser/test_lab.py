@@ -1,0 +1,77 @@
+"""Every written notebook in a real JupyterLab: pictures without a kernel, Run All, a slider, Run and Stop."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.browser.jupyter import (
+    chromium,
+    digest,
+    expect_new_picture,
+    jupyter_lab,
+    move,
+    open_notebook,
+    panels,
+    run_all,
+)
+from tests.collection import ROOT, WRITTEN, path
+
+SHOTS = ROOT / "build" / "browser"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Copies of the notebooks in a running JupyterLab, which may save what it runs."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for notebook in WRITTEN:
+        shutil.copy(path(notebook), folder)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with jupyter_lab(folder) as url:
+        yield url
+
+
+@pytest.fixture(params=WRITTEN, ids=lambda notebook: notebook.id)
+def opened(request, served):
+    """A notebook and the page on which it is open, its kernel ready and nothing run yet."""
+    with chromium() as page:
+        open_notebook(page, served(request.param.file))
+        yield request.param, page
+
+
+def test_read_run_and_play(opened):
+    notebook, page = opened
+    stored = page.locator(".jp-RenderedImage img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert stored
+    assert min(stored) > 100
+    page.screenshot(path=SHOTS / f"{notebook.id}-opened.png")
+
+    run_all(page, seconds=300)
+    page.screenshot(path=SHOTS / f"{notebook.id}-run.png")
+
+    playgrounds = [panel for panel in panels(page, with_buttons=False) if panel.get_by_role("slider").count()]
+    assert playgrounds
+    for number, playground in enumerate(playgrounds, 1):
+        playground.scroll_into_view_if_needed()
+        before = digest(playground.locator("img"))
+        move(playground.get_by_role("slider").first)
+        expect_new_picture(playground, before, seconds=10)
+        page.screenshot(path=SHOTS / f"{notebook.id}-play-{number}.png")
+
+    workbenches = panels(page, with_buttons=True)
+    assert bool(workbenches) == bool(notebook.experiment)
+    for workbench in workbenches:
+        workbench.scroll_into_view_if_needed()
+        before = digest(workbench.locator("img"))
+        run, stop = (workbench.get_by_role("button", name=name, exact=True) for name in ("Run", "Stop"))
+        run.click()
+        expect_new_picture(workbench, before, seconds=60)
+        page.screenshot(path=SHOTS / f"{notebook.id}-workbench.png")
+        stop.click()
+        page.wait_for_timeout(1000)
+        page.screenshot(path=SHOTS / f"{notebook.id}-stopped.png")
+        still = digest(workbench.locator("img"))
+        page.wait_for_timeout(2000)
+        assert digest(workbench.locator("img")) == still
+        assert run.is_enabled()
