@@ -1,4 +1,4 @@
-"""The figure style, a picture with caption and alt text, and source code shown in a notebook."""
+"""The figure style, figures with caption and alt text, and source code shown in a notebook."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def show(fig: Figure, caption: str, alt: str) -> None:
     fig.savefig(picture, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(fig)
-    display(*image_bundle(picture.getvalue(), alt), raw=True)
+    data, metadata = image_bundle(picture.getvalue(), alt)
+    display(data, metadata=metadata, raw=True)
     display(Markdown(caption))
 
 
