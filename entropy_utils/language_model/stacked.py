@@ -132,8 +132,8 @@ class StackedLlama(nn.Module):
         return F.rms_norm(x, x.shape[-1:], eps=self.config.rms_norm_eps) * self.weight(name)[:, None]
 
     def response_logits(self, prompts: Tensor, responses: Tensor) -> Tensor:
-        """Logits (S, P, G, T, vocabulary) that predict the tokens of `responses` (S, P, G, T) to `prompts` (S, P, L)."""
-        replicas, count, group, length = responses.shape
+        """Logits that predict the tokens of `responses` (S, P, G, T) to `prompts` (S, P, L), (S, P, G, T, vocabulary)."""
+        group, length = responses.shape[2:]
         layout = Branches(prompts.shape[-1], group, length - 1)
         packed = torch.cat([prompts, responses[..., :-1].transpose(2, 3).flatten(2)], -1)
         logits = self(packed, layout.positions(), layout.visible())[:, :, layout.prompt - 1 :]

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from entropy_utils.lab.experiment import Experiment, Record
+from entropy_utils.language_model import token_statistics
 from entropy_utils.language_model.stacked import StackedLlama
 
 from .covariance import entropy_change_from_logits, group_covariance, masked_mean, token_covariance
@@ -51,6 +52,7 @@ class GRPO(Experiment):
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW without weight decay, or plain SGD")
     lr: float = Field(3e-4, gt=0, le=10, description="learning rate", json_schema_extra={"scale": "log"})
     grad_clip: float = Field(1.0, gt=0, le=1e6, description="largest gradient norm of a seed")
+    drop_uniform: bool = Field(True, description="leave out prompts whose responses are all right or all wrong")
     scale_rewards: bool = Field(True, description="divide by the group's standard deviation")
     evaluate_every: int = Field(4, ge=1, le=100_000, description="rollouts between greedy evaluations")
     evaluation_prompts: int = Field(1000, ge=1, le=100_000, description="fixed prompts of a greedy evaluation")
@@ -94,7 +96,7 @@ class GRPO(Experiment):
             record = batch.metrics()
             if step % self.evaluate_every == 0 or step == self.steps - 1:
                 record["accuracy"] = greedy_accuracy(policy, task, exam)
-            kept = batch.mixed(self.keep, self.scale_rewards, generators, self.minibatches)
+            kept = batch.mixed(self.keep, self.scale_rewards, generators, self.minibatches, not self.drop_uniform)
             record |= kept.covariances()
             diagnose = self.diagnose_every and step % self.diagnose_every == 0
             before = policy_logits(policy, kept) if diagnose else None
@@ -168,19 +170,22 @@ class Rollout:
             "kept": mixed_groups(self.rewards).sum(-1),
         }
 
-    def mixed(self, keep: int, scale: bool, generators: list[torch.Generator], least: int = 1) -> Kept:
+    def mixed(
+        self, keep: int, scale: bool, generators: list[torch.Generator], least: int = 1, uniform_too: bool = False
+    ) -> Kept:
         """At most `keep` groups with both right and wrong responses, in random order, and their advantages.
 
         There are as many places as the replica with most of them needs, and `least` (a group for every minibatch);
-        where a replica has fewer groups, masked ones fill up.
+        where a replica has fewer groups, masked ones fill up. `uniform_too` keeps the groups of equal rewards as well:
+        their advantages are 0, but their tokens count.
         """
-        mixed = mixed_groups(self.rewards)
+        mixed = mixed_groups(self.rewards) | uniform_too
         places = min(keep, mixed.shape[-1], max(least, mixed.sum(-1).max().item()))
         order = uniform(generators, mixed.shape[1:]).to(mixed.device)
         order = (order + 2.0 * ~mixed).argsort(-1)[:, :places]
         replica = torch.arange(len(order), device=order.device)[:, None]
         rewards = self.rewards[replica, order]
-        live = mixed_groups(rewards)[..., None, None]
+        live = mixed[replica, order][..., None, None]
         return Kept(
             self.prompts[replica, order],
             self.responses[replica, order],
@@ -276,11 +281,8 @@ def pass_at_k(right: Tensor, samples: int, k: int) -> Tensor:
 
 def token_logp_and_entropy(logits: Tensor, tokens: Tensor, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:
     """Log-probability of `tokens` (...) and entropy of softmax(logits) (..., V); the latter with gradient if asked."""
-    log_p = logits.float().log_softmax(-1)
-    logp = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
-        entropy = -(log_p.exp() * log_p).sum(-1)
-    return logp, entropy
+    statistics = token_statistics(tokens, logits, entropy_grad=entropy_grad)
+    return statistics.log_prob, statistics.entropy
 
 
 @torch.no_grad()
