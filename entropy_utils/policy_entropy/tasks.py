@@ -78,7 +78,7 @@ class Task(ABC):
 
     def _reward_of_text(self, prompt: str, completion: str) -> float:
         known = {word: token for token, word in enumerate(self.vocabulary)}
-        words = completion.replace("<eos>", " ").split()
+        words = completion.split("<eos>")[0].split()
         if len(words) != self.response_length - 1 or any(word not in known for word in words):
             return 0.0
         response = [known[word] for word in words] + [self.eos]
