@@ -148,7 +148,7 @@ def flat(record: Record) -> Record:
 _SCALARS = {int, float, str, bool, type(None)}
 
 
-@dataclass
+@dataclass(eq=False)
 class History:
     """What a run left: `records` (one row per record), the experiment, and what it cost.
 

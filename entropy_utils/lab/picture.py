@@ -44,7 +44,7 @@ class Picture:
             figure.put_ticks_back()
             pixels = self._pixels()
             crowded = not self._lift_titles and any(ax.yaxis.offsetText.get_text() for ax in figure.axes)
-            if crowded or not self._margins or _ink_on_edge(pixels):
+            if figure.axes and (crowded or not self._margins or _ink_on_edge(pixels)):
                 self._lift_titles |= crowded
                 figure.tight_layout()
                 sides = figure.subplotpars
