@@ -64,7 +64,7 @@ def test_read_run_and_play(opened):
     for workbench in workbenches:
         workbench.scroll_into_view_if_needed()
         before = digest(workbench.locator("img"))
-        run, stop = (workbench.get_by_role("button", name=name, exact=True) for name in ("Run", "Stop"))
+        run, stop = (workbench.locator("button", has_text=name) for name in ("Run", "Stop"))
         run.click()
         expect_new_picture(workbench, before, seconds=60)
         page.screenshot(path=SHOTS / f"{notebook.id}-workbench.png")
