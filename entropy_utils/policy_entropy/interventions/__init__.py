@@ -27,7 +27,7 @@ def intervention(spec: Intervention | str | dict[str, Any]) -> Intervention:
         return spec
     settings = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
     name = settings.pop("name", None)
-    if name not in INTERVENTIONS:
+    if not isinstance(name, str) or name not in INTERVENTIONS:
         raise ValueError(f"intervention {name!r}, allowed: {', '.join(INTERVENTIONS)}")
     return INTERVENTIONS[name](**settings)
 
