@@ -171,6 +171,7 @@ class Checked:
 def test_the_folded_solutions_are_right(notebook, monkeypatch):
     monkeypatch.chdir(path(notebook).parent)
     nb = stored(notebook.file)
+    assert notebook.exercises
     exercises = load_object(notebook.exercises)
     assert 3 <= len(exercises) <= 5
     stubs = "\n".join(cell.source for cell in section(nb, "## 5 Exercises") if cell.cell_type == "code")
