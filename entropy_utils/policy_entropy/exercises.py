@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from entropy_utils.lab.lesson import Exercise
 
-from .published import BENCHMARKS, TOP_COVARIANCE
+from .published import TOP_COVARIANCE
 from .tabular import natural_gradient_step, predicted_entropy_change
 
 
@@ -62,18 +62,10 @@ def _bandit_slope(answer: Callable[[float, int], float]) -> str | None:
     return None
 
 
-def _plain_means(answer: tuple[float, float]) -> str | None:
-    first, second = (np.mean(BENCHMARKS["7B"][method][:-1]) for method in ("Clip-Cov", "KL-Cov"))
-    if np.allclose(answer, (first, second), atol=0.02):
-        return None
-    return "Take the mean of the seven benchmark columns of each method, Clip-Cov first; leave out the column Avg."
-
-
 EXERCISES: dict[str, Exercise] = {
     "5.1": Exercise("Entropy change of a natural-gradient step", 1, 10, _natural_gradient_change),
     "5.2": Exercise("Table 1 without its top 0.2 %", 1, 5, _without_the_top),
     "5.3": Exercise("The largest score of a right token", 2, 10, _largest_right_score),
     "5.4": Exercise("The slope of the bandit's law", 3, 20, _bandit_slope),
-    "5.5": Exercise("Is the average the average?", 1, 5, _plain_means),
 }
 

@@ -36,7 +36,7 @@ class MaskedStep(Experiment):
     batches: int = Field(12, ge=1, le=10_000, description="batches, one step on each")
     prompts: int = Field(64, ge=1, le=65536, description="prompts per batch")
     responses: int = Field(8, ge=2, le=1024, description="responses per prompt")
-    lr: float = Field(0.15, gt=0, le=10, description="learning rate of the SGD step")
+    lr: float = Field(0.002, gt=0, le=10, description="learning rate of the SGD step")
     warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
 
     def length(self) -> int:

@@ -38,19 +38,3 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, float, float]]] = {
 
 # Table 1: mean token covariance of the top share of tokens, Qwen2.5-7B, first step (printed in the paper).
 TOP_COVARIANCE: dict[float, float] = {2e-4: 5.654, 2e-3: 3.112, 2e-2: 1.385, 0.2: 0.351, 0.5: 0.152, 1.0: 0.003}
-
-# Table 2 in % (printed in the paper): AIME24, AIME25, AMC, MATH-500, OMNI-MATH, OlympiadBench, Minerva, column Avg.
-BENCHMARKS: dict[str, dict[str, tuple[float, ...]]] = {
-    "7B": {
-        "GRPO": (21.2, 9.6, 58.7, 78.8, 27.9, 40.7, 36.7, 38.6),
-        "Clip-higher": (18.1, 11.5, 56.6, 79.2, 29.8, 43.3, 40.4, 38.8),
-        "Clip-Cov": (22.1, 15.8, 58.2, 80.4, 30.5, 44.1, 41.1, 40.4),
-        "KL-Cov": (22.6, 12.9, 61.4, 80.8, 29.1, 42.6, 38.2, 40.6),
-    },
-    "32B": {
-        "GRPO": (21.8, 16.2, 69.7, 84.2, 35.2, 43.6, 45.5, 45.8),
-        "Clip-higher": (35.6, 22.3, 69.5, 77.2, 35.1, 42.5, 43.0, 47.2),
-        "Clip-Cov": (32.3, 22.7, 67.2, 87.0, 42.0, 57.2, 46.0, 50.3),
-        "KL-Cov": (36.8, 30.8, 74.5, 84.6, 39.1, 49.0, 46.3, 52.2),
-    },
-}
