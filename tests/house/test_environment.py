@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -69,7 +70,8 @@ def test_make_and_metadata_name_the_same_pythons():
 def test_make_without_a_python_says_so_in_one_line(tmp_path):
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    done = subprocess.run(["make", "run", "PYTHON="], cwd=tmp_path, capture_output=True, text=True)
+    outer = {name: value for name, value in os.environ.items() if "MAKE" not in name}  # these tests may run inside make
+    done = subprocess.run(["make", "run", "PYTHON="], cwd=tmp_path, env=outer, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout.startswith("No Python 3.11, 3.12 or 3.13 with venv found")
     assert done.stdout.count("\n") == 1
