@@ -41,7 +41,7 @@ def locate(name: str, file: str | None = None) -> Path:
     how = f"lab.data.fetch('{name}') gets it, or put" if all("url" in known for known in files) else "put"
     raise DataUnavailable(
         f"data set '{name}' is not here ({'; '.join(problems)}). Source: {entry['source']}; {size:.2g} MB; licence: "
-        f"{entry['licence']}. {how} the files into {_folders(entry)[0]}"
+        f"{entry['licence']}; {how} the files into {_folders(entry)[0]}"
     )
 
 
