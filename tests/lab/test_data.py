@@ -39,12 +39,18 @@ def server(tmp_path):
 @pytest.fixture
 def known(tmp_path, monkeypatch, server):
     """A registry with one set of two files, in an empty project without ENTROPY_DATA_DIR."""
-    text = '[toy]\ntitle = "Toy set"\nsource = "example.org/toy"\nlicence = "CC0"\ncite = "Nobody (2024)"\nfolder = "toys"\n'
+    about = {
+        "title": "Toy set",
+        "source": "example.org/toy",
+        "licence": "CC0",
+        "cite": "Nobody (2024)",
+        "folder": "toys",
+    }
+    text = "[toy]\n" + "".join(f'{key} = "{value}"\n' for key, value in about.items())
     for name, content in CONTENT.items():
         digest = hashlib.sha256(content).hexdigest()
-        text += (
-            f'[[toy.file]]\npath = "{name}"\nbytes = {len(content)}\nsha256 = "{digest}"\nurl = "{server[0]}/{name}"\n'
-        )
+        text += f'[[toy.file]]\npath = "{name}"\nbytes = {len(content)}\nsha256 = "{digest}"\n'
+        text += f'url = "{server[0]}/{name}"\n'
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "registry.toml").write_text(text)
     monkeypatch.setattr(data, "DATA", tmp_path / "project")
@@ -115,9 +121,7 @@ def test_fetch_prints_the_licence_checks_the_files_and_keeps_whole_ones(known, s
 
 def test_a_download_that_is_wrong_or_fails_is_one_line(known, server):
     (server[2] / "a.csv").write_bytes(b"x,y\n9,9\n")
-    with pytest.raises(
-        DataUnavailable, match=r"^data set 'toy': http.*a\.csv could not be fetched \(ValueError"
-    ) as error:
+    with pytest.raises(DataUnavailable, match=r"^data set 'toy': http.*a\.csv could not be fetched \(V") as error:
         data.fetch("toy")
     assert "\n" not in str(error.value)
     (server[2] / "a.csv").unlink()
@@ -126,7 +130,7 @@ def test_a_download_that_is_wrong_or_fails_is_one_line(known, server):
 
 
 def test_unknown_names_list_the_known(known):
-    with pytest.raises(ParameterError, match="field 'data set': got 'toys'.*allowed: toy"):
+    with pytest.raises(ParameterError, match=r"field 'data set': got 'toys' \(str\), allowed: toy"):
         data.locate("toys")
     with pytest.raises(ParameterError, match=r"field 'file': got 'c\.csv'.*allowed: a\.csv, deep/b\.json"):
         data.locate("toy", "c.csv")
@@ -138,8 +142,9 @@ def test_the_registry_states_source_licence_and_citation_of_every_set():
         assert all(len(file["sha256"]) == 64 and file["bytes"] > 0 for file in entry["file"])
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared samples lie beside the project or in $ENTROPY_DATA_DIR")
 @pytest.mark.parametrize("name", ["almrrc", "clusters"])
 def test_the_real_samples_are_whole(name, monkeypatch):
+    if not SHARED.is_dir():
+        pytest.skip("the samples lie neither beside the project nor in $ENTROPY_DATA_DIR")
     monkeypatch.setenv("ENTROPY_DATA_DIR", str(SHARED))
     assert data.locate(name) == SHARED / data.registry()[name]["folder"]
