@@ -77,9 +77,11 @@ class StackedLlama(nn.Module):
         """config: that of every single model; states: one state dict of a `LlamaForCausalLM` per replica."""
         super().__init__()
         self.config = c = config
-        grouped = getattr(c, "num_key_value_heads", None) != c.num_attention_heads
-        if c.model_type != "llama" or c.attention_bias or c.mlp_bias or grouped or c.tie_word_embeddings:
-            raise ValueError(f"config: {c.model_type}, allowed: Llama without biases, grouped keys or tied embeddings")
+        plain = c.model_type == "llama" and not (c.attention_bias or c.mlp_bias or c.tie_word_embeddings)
+        plain = plain and c.hidden_act == "silu" and c.rope_parameters["rope_type"] == "default"
+        if not plain or not c.num_key_value_heads * c.head_dim == c.num_attention_heads * c.head_dim == c.hidden_size:
+            allowed = "Llama with SiLU and default positions, without biases, grouped keys or tied embeddings"
+            raise ValueError(f"config: {c.model_type}, allowed: {allowed}")
         self.replicas = len(states)
         for name in states[0]:
             tensors = [state[name].detach().float() for state in states]
@@ -181,7 +183,7 @@ def _is_linear(name: str) -> bool:
 def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     """The token at which the cumulative distribution of softmax(logits) passes `uniform`."""
     cumulative = logits.double().softmax(-1).cumsum(-1)
-    return (cumulative < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
+    return (cumulative <= uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
