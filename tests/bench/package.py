@@ -16,12 +16,8 @@ def fresh(code: str) -> str:
 
 
 def bench_import() -> list[dict]:
-    """`import entropy_utils` in a fresh interpreter, its start taken off, against `import numpy`."""
-    start, _ = alternate(lambda: fresh("pass"), lambda: fresh("pass"), 5)
-    ours, peer = alternate(lambda: fresh("import entropy_utils"), lambda: fresh("import numpy"), 5)
+    """A fresh interpreter that imports entropy_utils, start included, against one that imports numpy."""
+    ours, peer = alternate(lambda: fresh("import entropy_utils"), lambda: fresh("import numpy"), 9)
     loaded = set(fresh("import entropy_utils, sys; print(*sys.modules)").split())
-    ours, peer = max(ours - start, 1e-6), max(peer - start, 1e-6)
-    met = ours < 0.3 and not loaded & HEAVY
-    return [
-        row("import entropy_utils", ours, peer, "import numpy", "s", "< 0.3 s, neither torch nor transformers", met)
-    ]
+    name, goal = "fresh python, import entropy_utils", "< 0.3 s, neither torch nor transformers"
+    return [row(name, ours, peer, "fresh python, import numpy", "s", goal, ours < 0.3 and not loaded & HEAVY)]
