@@ -37,6 +37,11 @@ class Task(ABC):
     def eos(self) -> int:
         return self.vocabulary.index("<eos>")
 
+    @property
+    def identity(self) -> str:
+        """Name and settings: what is learned from one task serves another of the same identity."""
+        return self.name
+
     @abstractmethod
     def prompts(self, count: int, generator: torch.Generator) -> Tensor:
         """Random prompts, (count, prompt_length)."""
@@ -111,6 +116,7 @@ class NoisyLookup(Task):
     hard_share = 0.15
 
     def __init__(self, table_seed: int = 7):
+        self.table_seed = table_seed
         rng = np.random.default_rng(table_seed)
         ranking = rng.permuted(np.broadcast_to(np.arange(10), (3, 10, 10, 10)), axis=-1)
         right = rng.beta(1.5, 1.5, size=(3, 10, 10))
@@ -121,6 +127,10 @@ class NoisyLookup(Task):
         entries = np.zeros((3, 10, 10, len(self.vocabulary)))
         np.put_along_axis(entries, ranking[..., :4], shares, -1)
         self.entries = torch.from_numpy(entries).float()
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}, table {self.table_seed}"
 
     def prompts(self, count: int, generator: torch.Generator) -> Tensor:
         digits = torch.randint(0, 10, (count, 6), generator=generator)

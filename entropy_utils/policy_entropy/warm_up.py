@@ -11,10 +11,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
@@ -38,6 +38,13 @@ class WarmUp(Parameters):
     steps: int = Field(600, ge=1, le=1_000_000, description="supervised updates")
     batch: int = Field(64, ge=1, le=65536, description="prompts per update")
     lr: float = Field(3e-3, gt=0, le=1, description="peak learning rate of AdamW")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.hidden % (2 * self.heads):
+            allowed = f"a hidden that is a multiple of 2 x heads = {2 * self.heads}"
+            raise ValueError(f"hidden {self.hidden} and heads {self.heads}: allowed is {allowed}")
+        return self
 
     def model(self, task: Task, seed: int) -> LlamaForCausalLM:
         """The untrained model of one seed."""
@@ -97,5 +104,5 @@ def cache_directory() -> Path:
 
 
 def _key(warm_up: WarmUp, task: Task, seed: int) -> str:
-    content: dict[str, Any] = {"task": task.name, "seed": seed, "package": __version__, **warm_up.model_dump()}
+    content: dict[str, Any] = {"task": task.identity, "seed": seed, "package": __version__, **warm_up.model_dump()}
     return f"{task.name}-{seed}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}"
