@@ -17,7 +17,7 @@ from entropy_utils.lab.figures import image_bundle
 from entropy_utils.lab.picture import Picture
 
 SETTLE_S = 0.004  # a redraw starts when no event came for this long ...
-PATIENCE_S = 0.04  # ... or, while events keep coming, this long after the first
+PATIENCE_S = 0.1  # ... or, while events keep coming, this long after the first
 
 
 class Playground:
