@@ -34,6 +34,7 @@ book: build/book-venv/ready
 
 .venv/locked: requirements.txt
 	$(call venv,.venv)
+	@test -z "$(TORCH_INDEX)" || $(PY) -m pip install --quiet --index-url $(TORCH_INDEX) $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PY) -m pip install --quiet -r requirements.txt
 	@touch $@
 

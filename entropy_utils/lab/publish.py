@@ -7,7 +7,9 @@ the folder of the run.
 
 from __future__ import annotations
 
+import base64
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ def publish(runner: Runner, readme: Path) -> None:
         if card.code_sha != code_sha(source):
             raise BrokenFile(f"notebook {notebook.id} was run with other code than it has now: run it again")
         executed = nbformat.read(runner.out / notebook.file, as_version=4)
-        write(runner.source(notebook), nbformat.writes(filled(source, executed, card)).rstrip("\n") + "\n")
+        published = filled(source, executed, card)
+        write(runner.source(notebook), nbformat.writes(published).rstrip("\n") + "\n")
+        save_picture(published, runner.folder / "pictures" / f"{notebook.id}.png")
     if readme.is_file():
         write(readme, scoreboard(runner, readme.read_text(encoding="utf-8")))
 
@@ -124,15 +128,36 @@ def paper(notebook: Notebook) -> str:
 
 
 def claims_table(runner: Runner) -> str:
-    """The claims stored in the committed notebooks of the whole collection."""
-    rows = []
+    """The claims stored in the committed notebooks of the whole collection: a line of counts and a table for each."""
+    blocks = []
     for notebook in runner.catalogue.notebooks:
         if notebook.status == "written":
-            for row in claims_in(nbformat.read(runner.source(notebook), as_version=4)):
-                verdict = f"{row['verdict']}: {row['note']}" if row["note"] else row["verdict"]
-                columns = ("id", "says", "published", "measures", "expected", "shown")
-                rows.append((*(row[name] for name in columns), verdict))
-    return markdown(("Claim", "What it says", "Published", "We measure", "Expected", "Ours", "Verdict"), rows)
+            claims = claims_in(nbformat.read(runner.source(notebook), as_version=4))
+            counts = Counter(claim["verdict"] for claim in claims)
+            total = ", ".join(f"{counts[kind]} {kind}" for kind in sorted(counts, reverse=True))
+            rows = [(*(claim[name] for name in COLUMNS.values()), verdict(claim)) for claim in claims]
+            table = markdown((*COLUMNS, "Verdict"), rows)
+            title = f"<summary>{notebook.id} {notebook.title}: {total}</summary>"
+            blocks.append(f"<details>{title}\n\n{table}\n\n</details>")
+    return "\n".join(blocks)
+
+
+COLUMNS = {"Claim": "id", "What it says": "says", "Published": "published", "Expected": "expected", "Ours": "shown"}
+
+
+def verdict(claim: dict[str, Any]) -> str:
+    """The verdict on a claim, with its note if it has one."""
+    return f"{claim['verdict']}: {claim['note']}" if claim["note"] else claim["verdict"]
+
+
+def save_picture(nb: nbformat.NotebookNode, path: Path) -> None:
+    """Keep the first picture of the cell tagged `picture` as a file of its own, for the README; none is none."""
+    for cell in code_cells(nb):
+        for output in cell.outputs if "picture" in cell.metadata.get("tags", []) else ():
+            if "image/png" in output.get("data", {}):
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(base64.b64decode(output.data["image/png"]))
+                return
 
 
 def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -10,7 +10,7 @@ import math
 import shlex
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class Workbench:
     """Runs an experiment in a thread while the page stays usable.
 
     `experiment` is an `Experiment` class (then taken at `profile`) or an instance; `fields` chooses which of its fields
-    get a control, all by default. `plot(fig, runs)` draws on a cleared figure; `runs` is a list of (label, DataFrame of
+    get a control, all by default; as a mapping it also gives the choices of a menu, ``{"task": None, "method": ["a"]}``. `plot(fig, runs)` draws on a cleared figure; `runs` is a list of (label, DataFrame of
     records), oldest first. `histories` are shown as earlier runs from the start, so that a page without a kernel has
     curves too. Stop acts after the record being made; an error inside a run is shown and the bench stays usable.
     """
@@ -56,7 +56,7 @@ class Workbench:
         experiment: type[Experiment] | Experiment,
         plot: Callable[[Figure, list[tuple[str, pd.DataFrame]]], None],
         notebook: str = "05",
-        fields: Sequence[str] | None = None,
+        fields: Sequence[str] | Mapping[str, list | None] | None = None,
         profile: str = "laptop",
         histories: Sequence[History] = (),
         figsize: tuple[float, float] = (7, 4),
@@ -71,6 +71,8 @@ class Workbench:
             if name not in self._schemas:
                 raise ParameterError.of("fields", name, ", ".join(self._schemas))
         values = self._base.model_dump(mode="json")
+        for name, choices in fields.items() if isinstance(fields, Mapping) else ():
+            self._schemas[name] |= {"enum": choices} if choices else {}
         chosen = fields or self._schemas
         self.controls = {name: field_control(name, self._schemas[name], values[name]) for name in chosen}
         self._first = {name: widget.value for name, widget in self.controls.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,7 +47,7 @@ def law_explorer(fig: Figure, model: str = "7B", a: float = 20.0, b: float = 59.
     ax.legend(loc="upper right")
 
 
-def triangle(fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, rule: str = "policy gradient", lr: float = 1.0):
+def triangle(fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, rule: str = "natural gradient", lr: float = 1.0):
     """The simplex of three actions with contours of the entropy, one update and what it does to the entropy.
 
     p1, p2: probabilities of actions 1 and 2, rescaled where they leave nothing for action 3.
@@ -63,7 +64,7 @@ def triangle(fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, 
     boundary = _threshold_curves()
     ax.plot(*boundary, ".", color=COLOURS[3], markersize=2, label="where pi = exp(-H) for an action")
     (x0, y0), (x1, y1) = _corner(p), _corner(after)
-    ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": RIGHT, "lw": 2.5})
+    ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": RIGHT, "lw": 2.5, "shrinkA": 0, "mutation_scale": 18})
     ax.plot(x0, y0, "o", color=RIGHT, markersize=8)
     for action, (x, y) in enumerate(((-0.04, -0.06), (1.04, -0.06), (0.5, 0.9))):
         ax.text(x, y, f"action {action + 1}" + (" (rewarded)" if action == rewarded - 1 else ""), ha="center")
@@ -145,15 +146,14 @@ def who_is_clipped(
         with np.errstate(divide="ignore"):
             curve = advantages.mean() + level / away
         ax.plot(grid, np.where(np.abs(curve) < 3, curve, np.nan), color=COLOURS[0], lw=0.8)
-        if away[0] < -level / 2.7:
-            ax.text(grid[0], advantages.mean() + level / away[0], f"{level:g}", color=COLOURS[0], fontsize=8, va="bottom")
+        ax.text(logp.mean() - level / 2.7, -2.7, f"{level:g}", color=COLOURS[0], fontsize=8, ha="right")
     wrong = (advantages[chosen] < 0).mean() if len(chosen) else 0.0
     ax.set(xlabel="log-probability of the token (nats)", ylabel="advantage of its response", ylim=(-3, 3))
     ax.set_title(
         f"{what}; {wrong:.0%} of those acted on lie in failed responses\n"
         f"mean covariance {score.mean():+.4f}, without them {rest:+.4f} nats"
     )
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper left")
 
 
 def training_curves(fig: Figure, runs: Mapping[str, pd.DataFrame], smooth: int = 5) -> None:
@@ -167,7 +167,7 @@ def training_curves(fig: Figure, runs: Mapping[str, pd.DataFrame], smooth: int =
     left.legend(loc="upper right")
 
 
-def _band(ax, records: pd.DataFrame, column: str, colour: str, label: str, smooth: int) -> None:
+def _band(ax, records: pd.DataFrame, column: str, colour: str, label: str | None, smooth: int) -> None:
     table = records.dropna(subset=[column]).pivot(index="step", columns="seed", values=column)
     table = table.rolling(smooth, min_periods=1, center=True).mean()
     ax.plot(table.index, table.mean(axis=1), color=colour, label=label)
@@ -245,12 +245,13 @@ def live_run(fig: Figure, runs: list[tuple[str, pd.DataFrame]]) -> None:
     """The workbench's picture: entropy and accuracy of every run so far, the newest on top in full colour."""
     left, right = fig.subplots(1, 2)
     for index, (label, records) in enumerate(runs):
-        colour = COLOURS[index % len(COLOURS)]
+        colour, label = COLOURS[index % len(COLOURS)], textwrap.fill(label, 44)
         if len(records):
             _band(left, records, "entropy", colour, label, 1)
+            right.plot([], [], color=colour, label=label)
             if "accuracy" in records and records.accuracy.notna().any():
-                _band(right, records, "accuracy", colour, label, 1)
+                _band(right, records, "accuracy", colour, None, 1)
     left.set(xlabel="rollout", ylabel="policy entropy H (nats)", ylim=(0, None))
     right.set(xlabel="rollout", ylabel="greedy accuracy R", ylim=(0, 1))
     if runs:
-        left.legend(loc="upper right")
+        right.legend(loc="lower right", fontsize=7)

@@ -252,3 +252,14 @@ def test_without_a_kernel_there_is_a_picture_even_before_a_run():
     assert (frame < 200).any()
     assert data["text/plain"] == metadata["image/png"]["alt"] == "Value over step."
     assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_choices_of_a_field_become_a_menu():
+    from entropy_utils.policy_entropy.grpo import GRPO
+
+    methods = ["none", "kl_cov share=0.2 coefficient=3"]
+    bench = Workbench(GRPO.profile("smoke"), lambda fig, runs: None, fields={"intervention": methods, "lr": None})
+    assert list(bench.controls) == ["intervention", "lr"]
+    bench.controls["intervention"].value = methods[1]
+    assert bench.experiment.intervention.name == "kl_cov"
+    assert bench.experiment.intervention.coefficient == 3.0

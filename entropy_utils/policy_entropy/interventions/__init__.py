@@ -22,14 +22,26 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 
 
 def intervention(spec: Intervention | str | dict[str, Any]) -> Intervention:
-    """An intervention from itself, its name, or a dict of its name and coefficients: {"name": "kl_cov", "share": 0.2}."""
+    """An intervention from itself, from text, "kl_cov" or "kl_cov share=0.2", or from {"name": "kl_cov", "share": 0.2}."""
     if isinstance(spec, Intervention):
         return spec
-    settings = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
+    settings = _parse(spec) if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
     name = settings.pop("name", None)
     if not isinstance(name, str) or name not in INTERVENTIONS:
         raise ValueError(f"intervention {name!r}, allowed: {', '.join(INTERVENTIONS)}")
     return INTERVENTIONS[name](**settings)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """ "kl_cov share=0.2" as a dict; a value that is no number stays text, for the field to refuse."""
+    name, *pairs = text.split() or [""]
+    settings: dict[str, Any] = {"name": name}
+    for key, _, value in (pair.partition("=") for pair in pairs):
+        try:
+            settings[key] = float(value)
+        except ValueError:
+            settings[key] = value
+    return settings
 
 
 def _settings(method: Intervention) -> dict[str, Any]:
