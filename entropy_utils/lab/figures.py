@@ -31,8 +31,6 @@ def show(fig: Figure, caption: str, alt: str) -> None:
 
     `caption` tells what to see; `alt` describes the picture to someone who cannot see it. Both are required.
     """
-    from IPython.display import Markdown, display
-
     for name, text in (("caption", caption), ("alt", alt)):
         if not isinstance(text, str) or not text.strip():
             raise ParameterError.of(name, text, "a sentence")
@@ -40,14 +38,22 @@ def show(fig: Figure, caption: str, alt: str) -> None:
     fig.savefig(picture, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(fig)
-    data, metadata = image_bundle(picture.getvalue(), alt)
-    display(data, metadata=metadata, raw=True)
-    display(Markdown(caption))
+    display_with_caption(image_bundle(picture.getvalue(), alt), caption)
 
 
 def image_bundle(png: bytes, alt: str) -> tuple[dict, dict]:
     """Mimebundle and metadata of a picture: the alt text is also what a plain-text page shows."""
     return {"image/png": base64.b64encode(png).decode("ascii"), "text/plain": alt}, {"image/png": {"alt": alt}}
+
+
+def display_with_caption(bundle: tuple[dict, dict], caption: str) -> None:
+    """Display a mimebundle with its metadata, and below it the caption as Markdown, if there is one."""
+    from IPython.display import display
+
+    data, metadata = bundle
+    display(data, metadata=metadata, raw=True)
+    if caption:
+        display({"text/markdown": caption, "text/plain": caption}, raw=True)
 
 
 def show_source(obj: Any, start: int | None = None, end: int | None = None) -> None:

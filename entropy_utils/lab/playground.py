@@ -13,7 +13,7 @@ import ipywidgets as widgets
 from traitlets import TraitError
 
 from entropy_utils.lab.errors import ParameterError
-from entropy_utils.lab.figures import image_bundle
+from entropy_utils.lab.figures import display_with_caption, image_bundle
 from entropy_utils.lab.picture import Picture
 
 SETTLE_S = 0.004  # a redraw starts when no event came for this long ...
@@ -169,12 +169,3 @@ def live_bundle(view: widgets.Widget, png: bytes, alt: str) -> tuple[dict, dict]
     """The widget for a live page; the picture and its alt text for every other."""
     data, metadata = image_bundle(png, alt)
     return (view._repr_mimebundle_() or {}) | data, metadata
-
-
-def display_with_caption(bundle: tuple[dict, dict], caption: str) -> None:
-    """Display a mimebundle and its caption as Markdown below."""
-    from IPython.display import Markdown, display
-
-    display(bundle[0], metadata=bundle[1], raw=True)
-    if caption:
-        display(Markdown(caption))

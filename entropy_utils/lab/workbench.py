@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from entropy_utils.lab.catalogue import collection
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Experiment, History, Record, flat
+from entropy_utils.lab.figures import display_with_caption
 from entropy_utils.lab.picture import Picture
-from entropy_utils.lab.playground import display_with_caption, live_bundle, panel, problem
+from entropy_utils.lab.playground import live_bundle, panel, problem
 
 REDRAW_S = 0.2  # live curves are drawn this often at most, and never take more than a fifth of the time
 KEPT_RUNS = 6
@@ -46,7 +47,8 @@ class Workbench:
     """Runs an experiment in a thread while the page stays usable.
 
     `experiment` is an `Experiment` class (then taken at `profile`) or an instance; `fields` chooses which of its fields
-    get a control, all by default; as a mapping it also gives the choices of a menu, ``{"task": None, "method": ["a"]}``. `plot(fig, runs)` draws on a cleared figure; `runs` is a list of (label, DataFrame of
+    get a control, all by default; a mapping also gives the choices of a menu, ``{"task": None, "method": ["a"]}``.
+    `plot(fig, runs)` draws on a cleared figure; `runs` is a list of (label, DataFrame of
     records), oldest first. `histories` are shown as earlier runs from the start, so that a page without a kernel has
     curves too. Stop acts after the record being made; an error inside a run is shown and the bench stays usable.
     """

@@ -22,7 +22,8 @@ def shown(monkeypatch):
     calls = []
 
     def display(data, raw=False, metadata=None):
-        calls.append((data if raw else {"text/markdown": data.data}, metadata))
+        assert raw
+        calls.append((data, metadata))
 
     monkeypatch.setattr(IPython.display, "display", display)
     return calls
@@ -37,7 +38,7 @@ def test_a_figure_is_shown_with_alt_text_and_caption_and_closed(shown):
         lab.show(fig, "**Figure 1.** Entropy over p.", "A rising line.")
     (data, metadata), (caption, _) = shown
     assert data["text/plain"] == metadata["image/png"]["alt"] == "A rising line."
-    assert caption == {"text/markdown": "**Figure 1.** Entropy over p."}
+    assert caption["text/markdown"] == "**Figure 1.** Entropy over p."
     frame = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB"))
     assert frame.shape[1] == pytest.approx(770, abs=40)
     assert (frame[0] == 255).all()
