@@ -66,6 +66,21 @@ def covariance_trend(records: pd.DataFrame, window: int = 1) -> pd.Series:
     return pd.Series(correlations)
 
 
+def exact_summary(records: pd.DataFrame) -> dict[str, float]:
+    """Of an exact tabular run: the law's fit, the entropy fall against the covariance, and the early prediction's error."""
+    fit = fit_law(records.entropy, records.reward)
+    predicted, measured = predict_end(records.entropy, records.reward)
+    return {
+        "a": fit.a,
+        "b": fit.b,
+        "R²": fit.r_squared,
+        "correlation": np.corrcoef(-records.entropy_change, records.covariance)[0, 1],
+        "slope": np.polyfit(records.covariance, -records.entropy_change, 1)[0],
+        "smallest covariance": records.covariance.min(),
+        "early error": predicted - measured,
+    }
+
+
 def removed_share(records: pd.DataFrame, left_out: str, share: float) -> pd.Series:
     """Share of the entropy fall that disappears when some tokens are left out of the step, per seed."""
     change = records.groupby(["left_out", "share", "seed"]).entropy_change.mean()

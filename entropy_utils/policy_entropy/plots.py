@@ -32,7 +32,9 @@ def published_law(fig: Figure) -> None:
     ax.legend(title="R = -a exp(H) + b", loc="upper right")
 
 
-def law_explorer(fig: Figure, model: str = "7B", a: float = 20.0, b: float = 59.0, first: int = 100, form: str = "exponential"):
+def law_explorer(
+    fig: Figure, model: str = "7B", a: float = 20.0, b: float = 59.0, first: int = 100, form: str = "exponential"
+) -> None:
     """Published points of one model, the reader's own curve, and a fit on the first `first` % of the points."""
     h, r = np.array(LAW_POINTS[model]).T
     count = max(3, round(first / 100 * len(h)))
@@ -43,11 +45,14 @@ def law_explorer(fig: Figure, model: str = "7B", a: float = 20.0, b: float = 59.
     ax.plot(h[:count], r[:count], "o", color=COLOURS[0], label=f"used for the fit ({count} points)")
     ax.plot(grid, fitted(grid), color=COLOURS[0], label=f"{form} fit: ceiling {fitted.ceiling:.1f} %")
     ax.plot(grid, own, "--", color=COLOURS[1], label=f"yours: ceiling {b - a:.1f} %")
-    ax.set(xlabel="policy entropy H (nats)", ylabel="accuracy R (%)", ylim=(0, max(60, 1.1 * r.max())), title=f"Qwen2.5-{model}")
+    ax.set(xlabel="policy entropy H (nats)", ylabel="accuracy R (%)", ylim=(0, max(60, 1.1 * r.max())))
+    ax.set_title(f"Qwen2.5-{model}")
     ax.legend(loc="upper right")
 
 
-def triangle(fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, rule: str = "natural gradient", lr: float = 1.0):
+def triangle(
+    fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, rule: str = "natural gradient", lr: float = 1.0
+) -> None:
     """The simplex of three actions with contours of the entropy, one update and what it does to the entropy.
 
     p1, p2: probabilities of actions 1 and 2, rescaled where they leave nothing for action 3.
@@ -64,7 +69,8 @@ def triangle(fig: Figure, p1: float = 0.6, p2: float = 0.25, rewarded: int = 2, 
     boundary = _threshold_curves()
     ax.plot(*boundary, ".", color=COLOURS[3], markersize=2, label="where pi = exp(-H) for an action")
     (x0, y0), (x1, y1) = _corner(p), _corner(after)
-    ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": RIGHT, "lw": 2.5, "shrinkA": 0, "mutation_scale": 18})
+    arrow = {"arrowstyle": "-|>", "color": RIGHT, "lw": 2.5, "shrinkA": 0, "mutation_scale": 18}
+    ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
     ax.plot(x0, y0, "o", color=RIGHT, markersize=8)
     for action, (x, y) in enumerate(((-0.04, -0.06), (1.04, -0.06), (0.5, 0.9))):
         ax.text(x, y, f"action {action + 1}" + (" (rewarded)" if action == rewarded - 1 else ""), ha="center")

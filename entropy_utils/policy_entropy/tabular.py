@@ -75,7 +75,9 @@ def fisher(logits: np.ndarray) -> np.ndarray:
     return np.diag(p) - np.outer(p, p)
 
 
-def bandit_path(time: np.ndarray, reward: float, right_entropy: float, wrong_entropy: float) -> tuple[np.ndarray, np.ndarray]:
+def bandit_path(
+    time: np.ndarray, reward: float, right_entropy: float, wrong_entropy: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Reward and entropy of a one-state bandit with 0/1 rewards under the natural gradient, in closed form.
 
     time: lr times the number of steps; reward: probability of the right actions at time 0; the entropies inside the set
