@@ -165,6 +165,10 @@ def test_controls_come_from_the_fields():
     assert made.controls["kind"].options == ("plain", "odd")
     assert made.controls["rate"].tooltip == "pace [1/step]"
     assert list(bench(fields=["share", "steps"]).controls) == ["share", "steps"]
+    chosen = bench(fields={"steps": None, "name": ["toy", "car"]})
+    assert chosen.controls["name"].options == ("toy", "car")
+    chosen.controls["name"].value = "car"
+    assert chosen.experiment == Toy(name="car")
     with pytest.raises(ParameterError, match="field 'fields': got 'stepz'"):
         bench(fields=["stepz"])
 
