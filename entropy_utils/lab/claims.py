@@ -30,7 +30,7 @@ class Verdict:
     value: float | None  # the number, or the mean over the seeds; None if not finite or not measured
     sd: float | None
     seeds: int | None
-    shown: str  # the value as text
+    shown: str  # the value as text; empty where the profile cannot test the claim
     verdict: str
     note: str
     fails: bool
@@ -74,7 +74,7 @@ def judge(claim: Claim, profile: str, value: Any = None, sd: float | None = None
         value=mean,
         sd=None if sd is None or not math.isfinite(sd) else float(sd),
         seeds=None if seeds is None else int(seeds),
-        shown=_shown(values, mean, sd, seeds),
+        shown="" if bounds is None else _shown(values, mean, sd, seeds),
         verdict=verdict,
         note=note,
         fails=verdict == "not measured" or (verdict == "not reproduced" and not documented),

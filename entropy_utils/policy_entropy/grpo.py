@@ -104,9 +104,9 @@ class GRPO(Experiment):
             if diagnose:
                 measured, predicted = entropy_change_from_logits(before, policy_logits(policy, kept))
                 flat_mask = kept.mask.flatten(1, 2)
-                record["entropy_change"] = masked_mean(measured.flatten(1, 2), flat_mask)
-                record["predicted_change"] = masked_mean(predicted.flatten(1, 2), flat_mask)
-            columns = {name: values.flatten().tolist() for name, values in record.items()}
+                record["entropy_change"] = masked_mean(measured.flatten(1, 2), flat_mask).flatten()
+                record["predicted_change"] = masked_mean(predicted.flatten(1, 2), flat_mask).flatten()
+            columns = {name: values.tolist() for name, values in record.items()}
             for replica, seed in enumerate(self.seeds):
                 row = {"step": step, "seed": seed, "accuracy": None, "entropy_change": None, "predicted_change": None}
                 yield row | {name: values[replica] for name, values in columns.items()}
@@ -166,7 +166,7 @@ class Rollout:
             "reward": self.rewards.mean((1, 2)),
             "pass_at_k": (self.rewards > 0).any(-1).float().mean(-1),
             "distinct_right": distinct_right(self.responses, self.rewards).mean(-1),
-            "entropy": masked_mean(self.entropy.flatten(1, 2), self.mask.flatten(1, 2)),
+            "entropy": masked_mean(self.entropy.flatten(1, 2), self.mask.flatten(1, 2)).flatten(),
             "kept": mixed_groups(self.rewards).sum(-1),
         }
 
@@ -220,7 +220,7 @@ class Kept:
         live = self.mask.flatten(2).any(-1)
         groups = group_covariance(self.old_logp, self.advantages, self.mask) * live
         return {
-            "covariance": masked_mean(scores, mask),
+            "covariance": masked_mean(scores, mask).flatten(),
             "group_covariance": groups.sum(-1) / live.sum(-1).clamp(min=1),
         }
 
