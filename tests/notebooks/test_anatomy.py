@@ -60,9 +60,7 @@ def texts(nb) -> list[str]:
     found = [cell.source for cell in nb.cells]
     for output in (output for cell in code(nb) for output in cell.outputs):
         found += [output.get("text", ""), *output.get("traceback", [])]
-        found += [
-            value for kind, value in output.get("data", {}).items() if isinstance(value, str) and "image" not in kind
-        ]
+        found += [value for kind, value in output.get("data", {}).items() if isinstance(value, str) and "image" not in kind]
     return found
 
 
