@@ -1,6 +1,7 @@
 """A picture drawn again and again has the pixels of a fresh one, whatever the frames before it did."""
 
 import io
+import itertools
 
 import matplotlib
 import numpy as np
@@ -89,18 +90,18 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_every_frame_is_that_of_a_new_picture():
+    expected, margins, order = {}, {}, []
+    for number, draw in enumerate(DRAWINGS):
+        fitted, new = Picture((4, 3)), Picture((4, 3))
+        fitted.png(draw)
+        margins[draw] = new._margins, new._lift_titles = fitted._margins, fitted._lift_titles
+        expected[draw] = new.png(draw)
+        # every drawing follows every other, and itself
+        order += [draw, *(step for later in DRAWINGS[number + 1 :] for step in (draw, later)), draw]
     used = Picture((4, 3))
-    order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(DRAWINGS)), 3))
-    fresh = {}
-    for number in order:
-        draw = DRAWINGS[number]
-        if draw not in fresh:
-            fresh[draw] = Picture((4, 3))
-            fresh[draw].png(draw)
-        used._margins, used._lift_titles = fresh[draw]._margins, fresh[draw]._lift_titles
-        new = Picture((4, 3))
-        new._margins, new._lift_titles = used._margins, used._lift_titles
-        assert used.png(draw) == new.png(draw), draw.__name__
+    for before, draw in itertools.pairwise(order):
+        used._margins, used._lift_titles = margins[draw]
+        assert used.png(draw) == expected[draw], f"{draw.__name__} after {before.__name__}"
 
 
 def test_the_pixels_are_matplotlibs_but_for_texts_on_whole_pixels():
