@@ -99,6 +99,7 @@ def test_every_frame_is_that_of_a_new_picture():
         # every drawing follows every other, and itself
         order += [draw, *(step for later in DRAWINGS[number + 1 :] for step in (draw, later)), draw]
     used = Picture((4, 3))
+    used.png(order[0])
     for before, draw in itertools.pairwise(order):
         used._margins, used._lift_titles = margins[draw]
         assert used.png(draw) == expected[draw], f"{draw.__name__} after {before.__name__}"
