@@ -48,7 +48,8 @@ class Picture:
                 self._lift_titles |= crowded
                 figure.tight_layout()
                 sides = figure.subplotpars
-                self._margins = {side: getattr(sides, side) for side in ("left", "right", "bottom", "top")}
+                names = ("left", "right", "bottom", "top", "wspace", "hspace")
+                self._margins = {name: getattr(sides, name) for name in names}
                 pixels = self._pixels()
             return _png(pixels)
 

@@ -157,3 +157,15 @@ def test_a_stamped_text_lies_where_matplotlib_puts_it(angle):
     for axis in (0, 1):
         where = [np.flatnonzero((p < 128).any(axis=axis))[[0, -1]] for p in (mine, theirs)]
         assert np.abs(where[0] - where[1]).max() <= 1
+
+
+def test_the_gaps_between_panels_stay_too():
+    def draw(fig):
+        for ax in fig.subplots(1, 3):
+            ax.set_ylabel("a label\nof three\nlines")
+
+    picture, places = Picture(), []
+    for _ in range(3):
+        picture.png(draw)
+        places.append([tuple(ax.get_position().bounds) for ax in picture.figure.axes])
+    assert places[0] == places[1] == places[2]
