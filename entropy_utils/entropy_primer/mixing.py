@@ -37,7 +37,7 @@ class Mixing(Experiment):
     }
 
     balls: int = Field(20_000, ge=10, le=10_000_000, description="balls N", json_schema_extra={"scale": "log"})
-    cells: int = Field(16, ge=2, le=10_000, description="cells M")
+    cells: int = Field(16, ge=2, le=10_000, description="cells M", json_schema_extra={"scale": "log"})
     sweeps: int = Field(200, ge=1, le=100_000, description="length of the run", json_schema_extra={"unit": "sweeps"})
     records_per_sweep: int = Field(10, ge=1, le=1000, description="records per sweep")
     turn_back_after: int = Field(
