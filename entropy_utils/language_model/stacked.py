@@ -97,10 +97,13 @@ class StackedLlama(nn.Module):
         """The stacked weight of a module of the single model, by its name there."""
         return getattr(self, _flat(name + ".weight"))
 
-    def forward(self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: Cache | None = None) -> Tensor:
-        """Logits (S, P, n, vocabulary) of `tokens` (S, P, n).
+    def forward(
+        self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: Cache | None = None, start: int = 0
+    ) -> Tensor:
+        """Logits (S, P, n - start, vocabulary) of the tokens (S, P, n) from number `start` on.
 
         positions (n,): position of each token; visible (n, m): which of the m cached and new tokens each may see.
+        The last layer is computed for the tokens asked for only: the others matter to it as keys and values.
         """
         c = self.config
         replicas, prompts, length = tokens.shape
@@ -119,6 +122,9 @@ class StackedLlama(nn.Module):
             v = heads_in[:, :, 2 * heads :]
             if cache is not None:
                 k, v = cache.extend(layer, k, v)
+            if start and layer == c.num_hidden_layers - 1:
+                q, bias = q[..., start:, :], bias[start:]
+                x = x.unflatten(1, (prompts, length))[:, :, start:].flatten(1, 2)
             score = (q * (q.shape[-1] ** -0.5)) @ k.transpose(-1, -2) + bias
             mixed = (score.softmax(-1) @ v).transpose(2, 3).reshape(replicas, -1, width)
             x = torch.baddbmm(x, mixed, self.weight(at + "self_attn.o_proj"))
@@ -128,7 +134,7 @@ class StackedLlama(nn.Module):
                 x, gate * torch.bmm(y, self.weight(at + "mlp.up_proj")), self.weight(at + "mlp.down_proj")
             )
         x = self._norm(x, "model.norm")
-        return torch.bmm(x, self.weight("lm_head")).view(*tokens.shape, -1)
+        return torch.bmm(x, self.weight("lm_head")).view(replicas, prompts, length - start, -1)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], eps=self.config.rms_norm_eps) * self.weight(name)[:, None]
@@ -138,7 +144,7 @@ class StackedLlama(nn.Module):
         group, length = responses.shape[2:]
         layout = Branches(prompts.shape[-1], group, length - 1)
         packed = torch.cat([prompts, responses[..., :-1].transpose(2, 3).flatten(2)], -1)
-        logits = self(packed, layout.positions(), layout.visible())[:, :, layout.prompt - 1 :]
+        logits = self(packed, layout.positions(), layout.visible(), start=layout.prompt - 1)
         first, later = logits[:, :, :1], logits[:, :, 1:].unflatten(2, (length - 1, group))
         first = first.unsqueeze(3).expand(-1, -1, -1, group, -1)
         return torch.cat([first, later], 2).transpose(2, 3)
@@ -154,7 +160,7 @@ class StackedLlama(nn.Module):
         group = 1 if uniform is None else uniform.shape[2]
         layout, cache = Branches(prompts.shape[-1], group, length - 1), Cache()
         positions, visible, start = layout.positions(), layout.visible(), layout.prompt
-        logits = self(prompts, positions[:start], visible[:start, :start], cache)[:, :, -1:].expand(-1, -1, group, -1)
+        logits = self(prompts, positions[:start], visible[:start, :start], cache, start - 1).expand(-1, -1, group, -1)
         tokens, seen = [], [logits]
         for step in range(length):
             tokens.append(logits.argmax(-1) if uniform is None else _inverse_cdf(logits, uniform[..., step]))
