@@ -118,7 +118,7 @@ class ClaimsTable:
         return "\n".join([f"Claims of notebook {self.notebook}, profile {self.profile}", *map(repr, self.verdicts)])
 
     def _repr_html_(self) -> str:
-        columns = ("Claim", "What the paper says", "Published", "We measure", "Expected", "Ours", "Verdict")
+        columns = ("Claim", "What it says", "Published", "We measure", "Expected", "Ours", "Verdict")
         head = "".join(f"<th>{name}</th>" for name in columns)
         body = ""
         for v in self.verdicts:

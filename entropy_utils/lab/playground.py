@@ -58,7 +58,7 @@ class Playground:
         """The picture at the present values."""
         if self._stale:
             self.redraw()
-        return self.image.value
+        return bytes(self.image.value)
 
     def set(self, **values: Any) -> None:
         """Move controls and redraw at once; `ParameterError` for a control or value that does not exist."""

@@ -86,6 +86,8 @@ def stale(runner: Runner, readme: Path) -> list[str]:
         nb = nbformat.read(runner.source(notebook), as_version=4)
         if nb.metadata.get("entropy_utils", {}).get("code_hash") != code_sha(nb):
             problems.append(f"{runner.source(notebook)}: the stored outputs are older than the code: publish a new run")
+    if not readme.is_file():
+        return [*problems, f"{readme}: missing"]
     text = readme.read_text(encoding="utf-8")
     if scoreboard(runner, text) != text:
         problems.append(f"{readme}: its tables are older than the notebooks or the catalogue: publish again")

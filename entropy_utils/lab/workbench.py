@@ -122,7 +122,7 @@ class Workbench:
     @property
     def png(self) -> bytes:
         """The picture as last drawn."""
-        return self.image.value
+        return bytes(self.image.value)
 
     def run(self) -> None:
         """Start a run at the present settings; `ParameterError` if they are wrong. One run at a time."""
@@ -228,7 +228,7 @@ class Workbench:
     def _label(self, experiment: Experiment) -> str:
         """What makes a run different from the settings the bench started with."""
         changes = _differences(experiment, self._base)
-        return ", ".join(f"{name} {_short(value)}" for name, value in changes.items()) or self.profile
+        return ", ".join(f"{name} {_short(value)}" for name, value in changes.items()) or "as set"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         return live_bundle(self.panel, self.png, self.alt)
