@@ -13,7 +13,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "Clip-Cov": {"intervention": {**CLIP_COV, "share": 0.1}},
     "Clip-Cov 5 %": {"intervention": {**CLIP_COV, "share": 0.05}, "evaluate_every": 10},
     "KL-Cov": {"intervention": {"name": "kl_cov", "share": 0.2}, "evaluate_every": 10},
-    "KL-Cov x 3": {"intervention": {"name": "kl_cov", "share": 0.2, "coefficient": 3.0}},
+    "KL-Cov x 3": {"intervention": {"name": "kl_cov", "share": 0.2, "coefficient": 3.0}, "evaluate_every": 10},
     "bonus 0.05": {"intervention": {"name": "entropy_bonus", "coefficient": 0.05}, "evaluate_every": 20},
     "bonus 0.3": {"intervention": {"name": "entropy_bonus", "coefficient": 0.3}},
     "bonus 1": {"intervention": {"name": "entropy_bonus", "coefficient": 1.0}, "evaluate_every": 20},
