@@ -51,7 +51,7 @@ def _largest_right_score(answer: float) -> str | None:
 
 
 def _bandit_slope(answer: Callable[[float, int], float]) -> str | None:
-    for reward, actions in ((0.1, 10), (0.5, 32), (0.9, 100)):
+    for reward, actions in ((0.2, 10), (0.5, 32), (0.9, 100)):
         exact = 1 / np.log(reward * (actions - 1) / (1 - reward))
         got = answer(reward, actions)
         if np.isclose(got, exact, rtol=1e-4):
