@@ -148,7 +148,7 @@ def who_is_clipped(
     ax.scatter(logp[chosen], advantages[chosen], s=16, color=WRONG, label=f"acted on: {len(chosen)} tokens")
     grid = np.linspace(logp.min(), logp.max(), 400)
     away = grid - logp.mean()
-    for level in (0.5, 1.0, 2.0, 4.0):
+    for level in (1.0, 2.0, 4.0, 8.0):
         with np.errstate(divide="ignore"):
             curve = advantages.mean() + level / away
         ax.plot(grid, np.where(np.abs(curve) < 3, curve, np.nan), color=COLOURS[0], lw=0.8)
