@@ -46,5 +46,5 @@ def main(only: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | os.environ
     sys.exit(main(sys.argv[1:]))
