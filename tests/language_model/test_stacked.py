@@ -60,6 +60,13 @@ def test_forward_is_that_of_every_model(g, sizes):
     assert (found[0] - made[1](ids[0]).logits).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("start", [1, 5, 8])
+def test_logits_of_the_last_tokens_only(g, start):
+    stacked, ids = stack(models()), tokens(g, 3, 2, 9)
+    every = stacked(ids, torch.arange(9), causal(9))
+    torch.testing.assert_close(stacked(ids, torch.arange(9), causal(9), start=start), every[:, :, start:], **CLOSE)
+
+
 def test_packed_branches_are_the_plain_sequences(g):
     made, prompts, responses = models(), tokens(g, 3, 2, PROMPT), tokens(g, 3, 2, GROUP, LENGTH)
     found = stack(made).response_logits(prompts, responses)

@@ -73,9 +73,7 @@ def by_hand(method, tokens):
     """Loss, derivative and touched or not of every valid token of one minibatch, in plain Python."""
     count, length = tokens.mask.shape
     valid = [at for at in itertools.product(range(count), range(length)) if tokens.mask[at]]
-    logp, old, advantage = (
-        {at: x[at].item() for at in valid} for x in (tokens.logp, tokens.old_logp, tokens.advantages)
-    )
+    logp, old, advantage = ({at: x[at].item() for at in valid} for x in (tokens.logp, tokens.old_logp, tokens.advantages))
     ratio = {at: math.exp(logp[at] - old[at]) for at in valid}
     mean_logp, mean_advantage = (sum(x.values()) / len(valid) for x in (logp, advantage))
     score = {at: (logp[at] - mean_logp) * (advantage[at] - mean_advantage) for at in valid}
@@ -323,6 +321,8 @@ def test_a_name_a_dict_and_an_instance_are_the_same():
         assert intervention(name) == intervention({"name": name}) == intervention(kind()) == kind()
         assert type(intervention(name)) is kind
     assert intervention({"name": "kl_cov", "share": 0.2}) == KLCov(share=0.2)
+    text = "clip_cov share=0.05 low=-1 high=2e1"
+    assert intervention(text) == ClipCov(share=0.05, low=-1.0, high=20.0)
     assert GRPO(intervention="kl_cov") == GRPO(intervention=KLCov()) != GRPO(intervention="clip_cov")
 
 
@@ -353,6 +353,11 @@ def test_defaults_are_the_papers():
         (3, r"field 'intervention': got 3 \(int\), allowed: "),
         (None, r"field 'intervention': got None"),
         ({"name": "clip_cov", "share": 0}, r"field 'intervention': .*field 'share': got 0 \(int\), allowed: .*above 0"),
+        ("kl_cov share=2", r"field 'share': got 2.0 \(float\), allowed: .* to 1"),
+        ("kl_cov share=much", r"field 'share': got 'much' \(str\)"),
+        ("kl_cov share", r"field 'share': got '' \(str\)"),
+        ("kl_cov coefficient=nan", r"field 'coefficient': got nan"),
+        ("", r"field 'intervention': got '' \(str\), allowed: "),
         ({"name": "clip_cov", "share": "1"}, r"field 'share': got '1' \(str\), allowed: finite number"),
         ({"name": "clip_cov", "low": 2, "high": 2}, r"low 2.0 and high 2.0: allowed are low < high"),
         ({"name": "kl_cov", "coefficient": -1}, r"field 'coefficient': got -1 \(int\), allowed: .* from 0"),

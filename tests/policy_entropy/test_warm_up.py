@@ -27,9 +27,7 @@ def same(one, other, replica=0, other_replica=0):
 def trained(monkeypatch):
     """The seeds of every call of `WarmUp.train`."""
     calls, train = [], WarmUp.train
-    monkeypatch.setattr(
-        WarmUp, "train", lambda self, task, seeds, *more: calls.append(seeds) or train(self, task, seeds)
-    )
+    monkeypatch.setattr(WarmUp, "train", lambda self, task, seeds, *more: calls.append(seeds) or train(self, task, seeds))
     return calls
 
 
