@@ -16,7 +16,7 @@ from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.figures import display_with_caption, image_bundle
 from entropy_utils.lab.picture import Picture
 
-SETTLE_S = 0.004  # a redraw starts when no event came for this long ...
+SETTLE_S = 0.002  # a redraw starts when no event came for this long ...
 PATIENCE_S = 0.1  # ... or, while events keep coming, this long after the first
 
 

@@ -91,7 +91,8 @@ class StackedLlama(nn.Module):
         frequency = c.rope_parameters["rope_theta"] ** -(torch.arange(0, head, 2) / head)
         angle = torch.arange(c.max_position_embeddings)[:, None] * torch.cat([frequency, frequency])
         self.register_buffer("cosine", angle.cos(), persistent=False)
-        self.register_buffer("sine", angle.sin(), persistent=False)
+        sign = torch.cat([-torch.ones(head // 2), torch.ones(head // 2)])
+        self.register_buffer("sine", sign * angle.sin(), persistent=False)
 
     def weight(self, name: str) -> Tensor:
         """The stacked weight of a module of the single model, by its name there."""
@@ -125,8 +126,9 @@ class StackedLlama(nn.Module):
             if start and layer == c.num_hidden_layers - 1:
                 q, bias = q[..., start:, :], bias[start:]
                 x = x.unflatten(1, (prompts, length))[:, :, start:].flatten(1, 2)
-            score = (q * (q.shape[-1] ** -0.5)) @ k.transpose(-1, -2) + bias
-            mixed = (score.softmax(-1) @ v).transpose(2, 3).reshape(replicas, -1, width)
+            score = torch.baddbmm(bias, q.flatten(0, 2), k.flatten(0, 2).mT, alpha=q.shape[-1] ** -0.5)
+            mixed = torch.bmm(score.softmax(-1), v.flatten(0, 2)).unflatten(0, q.shape[:3])
+            mixed = mixed.transpose(2, 3).reshape(replicas, -1, width)
             x = torch.baddbmm(x, mixed, self.weight(at + "self_attn.o_proj"))
             y = self._norm(x, at + "post_attention_layernorm")
             gate = F.silu(torch.bmm(y, self.weight(at + "mlp.gate_proj")))
@@ -193,6 +195,5 @@ def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary position embedding, the two halves of a head forming the rotated pairs (as in Llama)."""
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat([-second, first], -1) * sine
+    """Rotary position embedding, the two halves of a head forming the rotated pairs; `sine` is negative for the first."""
+    return torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, -1), sine)
