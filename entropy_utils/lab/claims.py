@@ -66,7 +66,7 @@ def judge(claim: Claim, profile: str, value: Any = None, sd: float | None = None
     if documented and verdict == "not reproduced":
         note = "; ".join(filter(None, (note, documented)))
     elif documented and verdict == "reproduced":
-        note = "holds in this run, though the catalogue lists it as not reproduced"
+        note = f"holds in this run; {documented}"
     return Verdict(
         **{name: getattr(claim, name) for name in ("id", "paper_claim", "says", "published", "measures")},
         profile=profile,
