@@ -46,7 +46,7 @@ def run(
     collection: CollectionOption = None,
     notebooks: NotebooksOption = Path("notebooks"),
 ):
-    """Execute the notebooks; code 0 only if all completed and no claim fell out of its bounds."""
+    """Execute the notebooks; code 0 only if all completed and no claim fell that is not known to."""
     one_line(lambda: Runner(profile, ids(only), seed, out, collection, notebooks).run(resume, jobs))
 
 

@@ -88,10 +88,10 @@ class Lesson:
         return self.profile == "smoke"
 
     def experiment(self, **changes) -> Experiment:
-        """The main experiment at this profile and seed, with changes; the user's overrides win over the changes."""
+        """The main experiment at this profile and seed, with the user's overrides, and with changes, which win over all."""
         if self._experiment is None:
             raise ParameterError(f"notebook {self.notebook.id} has no main experiment in the catalogue")
-        return self._experiment.profile(self.profile, **{"seed": self.seed, **changes, **self.overrides})
+        return self._experiment.profile(self.profile, **{"seed": self.seed, **self.overrides, **changes})
 
     def pick(self, **choices) -> Any:
         """The value for this profile from ``smoke=, laptop=, gpu=, hub=``; one left out is the next smaller."""

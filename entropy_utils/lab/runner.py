@@ -84,6 +84,8 @@ class Runner:
             return str(error)
         if card.status != "completed":
             return "failed last time"
+        if card.profile != self.profile:
+            return f"stale: was run at profile {card.profile}"
         stale = [
             name
             for name, value in inputs(notebook, self.source(notebook), self.seed).items()

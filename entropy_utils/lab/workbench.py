@@ -250,7 +250,8 @@ def field_control(name: str, schema: dict, value: Any) -> widgets.Widget:
     kind, bounded = schema.get("type"), low is not None and high is not None
     if "enum" in schema:
         choice = value["name"] if isinstance(value, dict) else value
-        return widgets.Dropdown(options=schema["enum"], value=choice, **look)
+        options = schema["enum"] if choice in schema["enum"] else [choice, *schema["enum"]]
+        return widgets.Dropdown(options=options, value=choice, **look)
     if kind == "boolean":
         return widgets.Checkbox(value=value, indent=False, **look)
     if kind in ("integer", "number") and bounded and schema.get("scale") == "log":

@@ -7,8 +7,8 @@ from typing import Any
 CLIP_COV = {"name": "clip_cov", "low": 0.5, "high": 20.0}
 
 METHODS: dict[str, dict[str, Any]] = {
-    "GRPO": {},
-    "no std": {"scale_rewards": False},
+    "GRPO": {"intervention": "none"},
+    "no std": {"intervention": "none", "scale_rewards": False},
     "clip-higher": {"intervention": "clip_higher"},
     "Clip-Cov": {"intervention": {**CLIP_COV, "share": 0.1}},
     "Clip-Cov 5 %": {"intervention": {**CLIP_COV, "share": 0.05}, "evaluate_every": 10},
@@ -24,8 +24,8 @@ METHODS: dict[str, dict[str, Any]] = {
 than one: hence the larger shares. "random mask" and "wide range" are controls for the two halves of Clip-Cov."""
 
 ON_POLICY: dict[str, Any] = {
-    "optimizer": "sgd", "lr": 0.01, "minibatches": 1, "keep": 64, "drop_uniform": False, "diagnose_every": 1,
-    "evaluate_every": 50,
+    "intervention": "none", "optimizer": "sgd", "lr": 0.01, "minibatches": 1, "keep": 64, "drop_uniform": False,
+    "diagnose_every": 1, "evaluate_every": 50,
 }  # fmt: skip
 """One plain SGD step per rollout on all its prompts: the setting in which the theorems speak. The learning rate lowers the
 entropy of the warmed-up policy by about 0.004 nats a step."""

@@ -35,7 +35,7 @@ class GRPO(Experiment):
         "smoke": {"steps": 8, "replicas": 2, "warm_up": {"steps": 60}, "evaluation_prompts": 100, "evaluate_every": 2},
         "laptop": {},
         "gpu": {
-            "steps": 400, "replicas": 8, "prompts": 256, "keep": 128,
+            "steps": 400, "replicas": 8, "prompts": 256, "keep": 128, "device": "auto",
             "warm_up": {"hidden": 256, "layers": 4, "heads": 8, "steps": 4000, "lr": 1e-3},
         },
     }  # fmt: skip
@@ -58,7 +58,7 @@ class GRPO(Experiment):
     evaluation_prompts: int = Field(1000, ge=1, le=100_000, description="fixed prompts of a greedy evaluation")
     diagnose_every: int = Field(0, ge=0, le=100_000, description="rollouts between measured entropy changes, 0: never")
     warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto takes a GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="where to train; auto takes a GPU if there is one")
 
     @property
     def seeds(self) -> list[int]:
@@ -69,8 +69,12 @@ class GRPO(Experiment):
 
     def run(self) -> Iterator[Record]:
         """Warm up (or load what is kept), then train; see `train` for the records."""
+        yield from self.train(self.warmed_up())
+
+    def warmed_up(self) -> StackedLlama:
+        """The stack of policies that training starts from."""
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        yield from self.train(warm_policy(self.warm_up, TASKS[self.task](), self.seeds, device))
+        return warm_policy(self.warm_up, TASKS[self.task](), self.seeds, device)
 
     def train(self, policy: StackedLlama) -> Iterator[Record]:
         """Train a stack of policies in place. Fields of a record (entropies and covariances in nats):

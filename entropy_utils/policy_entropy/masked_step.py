@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +15,7 @@ from entropy_utils.language_model.stacked import StackedLlama
 from .covariance import entropy_change_from_logits, masked_mean, select_largest, token_covariance
 from .grpo import GRPO, Kept, policy_logits, sample_rollout, token_logp_and_entropy, uniform
 from .tasks import TASKS
-from .warm_up import WarmUp, warm_policy
+from .warm_up import WarmUp
 
 SELECTIONS: tuple[tuple[str, float], ...] = (
     ("none", 0.0), ("random", 0.10), ("bottom", 0.10), ("top", 0.02), ("top", 0.05), ("top", 0.10), ("top", 0.20),
@@ -29,7 +29,7 @@ class MaskedStep(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {"batches": 2, "replicas": 2, "warm_up": {"steps": 60}},
         "laptop": {},
-        "gpu": {"replicas": 8, "warm_up": GRPO.profiles["gpu"]["warm_up"]},
+        "gpu": {"replicas": 8, "device": "auto", "warm_up": GRPO.profiles["gpu"]["warm_up"]},
     }
 
     replicas: int = Field(5, ge=1, le=64, description="seeds side by side")
@@ -38,21 +38,23 @@ class MaskedStep(Experiment):
     responses: int = Field(8, ge=2, le=1024, description="responses per prompt")
     lr: float = Field(0.002, gt=0, le=10, description="learning rate of the SGD step")
     warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
+    device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="where to compute; auto takes a GPU if there is one")
 
     def length(self) -> int:
         return self.batches * len(SELECTIONS) * self.replicas
 
     def run(self) -> Iterator[Record]:
         """Records: seed, batch, left_out, share, entropy_change (nats, mean over the states of the kept groups)."""
-        task, seeds = TASKS["noisy_lookup"](), [self.seed + replica for replica in range(self.replicas)]
-        policy = warm_policy(self.warm_up, task, seeds)
+        same = {name: getattr(self, name) for name in ("seed", "replicas", "warm_up", "device")}
+        task, start = TASKS["noisy_lookup"](), GRPO(task="noisy_lookup", **same)
+        policy, seeds = start.warmed_up(), start.seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)
             kept = rollout.mixed(self.prompts, True, generators)
             before = policy_logits(policy, kept)
             numbers = uniform(generators, rollout.mask.shape[1:])  # for all groups: independent of the other seeds
-            random = numbers[:, : kept.mask.shape[1]].flatten(1, 2)
+            random = numbers[:, : kept.mask.shape[1]].flatten(1, 2).to(kept.mask.device)
             for which, share in SELECTIONS:
                 left_out = self._left_out(kept, random, which, share)
                 after = self._logits_after_step(policy, kept, left_out)
@@ -69,7 +71,10 @@ class MaskedStep(Experiment):
         return select_largest(order.masked_fill(~mask, -torch.inf), (share * mask.sum((-2, -1))).long())
 
     def _logits_after_step(self, policy: StackedLlama, kept: Kept, left_out: Tensor) -> Tensor:
-        """Logits after one SGD step without the tokens left out (they stay in the denominator); the policy is unchanged."""
+        """Logits after one SGD step without the tokens left out (they stay in the denominator).
+
+        The policy is put back, up to rounding.
+        """
         logp, _ = token_logp_and_entropy(policy.response_logits(kept.prompts, kept.responses), kept.responses)
         loss = -(kept.token_advantages * logp).flatten(1, 2).masked_fill(left_out, 0.0)
         parameters = list(policy.parameters())

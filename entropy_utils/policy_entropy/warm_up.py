@@ -10,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from entropy_utils import __version__
 from entropy_utils.lab.experiment import Parameters
-from entropy_utils.language_model import tiny_causal_lm
+from entropy_utils.language_model import models, stacked, tiny_causal_lm
 from entropy_utils.language_model.stacked import StackedLlama
 
+from . import tasks
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ class WarmUp(Parameters):
 def warm_policy(warm_up: WarmUp, task: Task, seeds: list[int], device: str = "cpu") -> StackedLlama:
     """The warmed-up policies of `seeds`, from the cache where they are, trained and kept where they are not."""
     paths = {seed: cache_directory() / f"{_key(warm_up, task, seed)}.safetensors" for seed in seeds}
-    missing = [seed for seed in seeds if not paths[seed].exists()]
+    missing = [seed for seed in seeds if not _whole(paths[seed])]
     if missing:
         trained = warm_up.train(task, missing, device)
         for replica, seed in enumerate(missing):
@@ -96,6 +99,15 @@ def warm_policy(warm_up: WarmUp, task: Task, seeds: list[int], device: str = "cp
     return StackedLlama(warm_up.model(task, 0).config, states).to(device)
 
 
+def _whole(path: Path) -> bool:
+    """Whether a kept model is there and readable; a damaged file counts as missing and is written anew."""
+    try:
+        with safe_open(path, "pt") as kept:
+            return bool(kept.keys())
+    except (FileNotFoundError, SafetensorError):
+        return False
+
+
 def cache_directory() -> Path:
     """Where warmed-up models are kept: $ENTROPY_CACHE_DIR, else the user's cache directory."""
     import pooch
@@ -103,6 +115,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("ENTROPY_CACHE_DIR") or pooch.os_cache("entropy_collection")) / "warm_up"
 
 
+@cache
+def _code() -> str:
+    """Hash of the sources that decide a warmed-up model: what an older version trained is not taken for this one's."""
+    modules = (tasks, models, stacked, sys.modules[__name__])
+    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
+
+
 def _key(warm_up: WarmUp, task: Task, seed: int) -> str:
-    content: dict[str, Any] = {"task": task.identity, "seed": seed, "package": __version__, **warm_up.model_dump()}
+    content: dict[str, Any] = {"task": task.identity, "seed": seed, "code": _code(), **warm_up.model_dump()}
     return f"{task.name}-{seed}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}"

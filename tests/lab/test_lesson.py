@@ -103,9 +103,10 @@ def test_the_hub_profile_leaves_the_network_alone():
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_the_users_overrides_win_over_the_notebooks_changes():
+def test_a_change_that_defines_a_run_wins_over_the_users_overrides():
     opened = lab.open("05", "smoke", 1, {"rate": 0.5})
-    assert opened.experiment(rate=0.1, share=0.5, seed=4) == Toy(steps=3, rate=0.5, share=0.5, seed=4)
+    assert opened.experiment(share=0.5, seed=4) == Toy(steps=3, rate=0.5, share=0.5, seed=4)
+    assert opened.experiment(rate=0.1) == Toy(steps=3, rate=0.1, seed=1)
     with pytest.raises(lab.ParameterError, match="field 'share'"):
         opened.experiment(share=2)
     with pytest.raises(lab.ParameterError, match="notebook 04 has no main experiment"):
