@@ -1,8 +1,9 @@
 """GRPO on a tiny language model, several seeds at once, with any entropy intervention (Cui et al. 2025, sec. 2 and 4).
 
-One step is one rollout: sample G responses to every prompt, drop the prompts whose responses are all right or all
-wrong, centre and scale the rewards inside each group, then update on a few minibatches of prompts. The intervention
-decides the loss of every token; the loop takes the mean over the valid tokens and knows no method by name.
+One step is one rollout: sample G responses to every prompt, centre and scale the rewards inside each group, let the
+intervention prepare the rollout, drop the prompts without any advantage left (all right, all wrong), then update on a few
+minibatches of prompts. The intervention decides the loss of every token; the loop takes the mean over the tokens that
+count and knows no method by name.
 
 The seeds are trained as one stacked batch (`StackedLlama`); each has its own weights, prompts and random numbers, and
 gets the numbers that it would get alone.
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from entropy_utils.lab.experiment import Experiment, Record
@@ -23,7 +24,7 @@ from entropy_utils.language_model import token_statistics
 from entropy_utils.language_model.stacked import StackedLlama
 
 from .covariance import entropy_change_from_logits, group_covariance, masked_mean, token_covariance
-from .interventions import AnyIntervention, NoIntervention, Tokens
+from .interventions import AnyIntervention, NoIntervention, Prepared, Sampled, Tokens
 from .tasks import TASKS, Task
 from .warm_up import WarmUp, warm_policy
 
@@ -38,6 +39,7 @@ class GRPO(Experiment):
             "steps": 400, "replicas": 8, "prompts": 256, "keep": 128, "device": "auto",
             "warm_up": {"hidden": 256, "layers": 4, "heads": 8, "steps": 4000, "lr": 1e-3},
         },
+        "hub": {},
     }  # fmt: skip
 
     task: Literal["noisy_lookup", "digit_sum"] = Field("noisy_lookup", description="what is asked and how it is checked")
@@ -59,6 +61,11 @@ class GRPO(Experiment):
     diagnose_every: int = Field(0, ge=0, le=100_000, description="rollouts between measured entropy changes, 0: never")
     warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="where to train; auto takes a GPU if there is one")
+
+    @model_validator(mode="after")
+    def _intervention_fits(self) -> Self:
+        self.intervention.check(len(TASKS[self.task].vocabulary), self.steps)
+        return self
 
     @property
     def seeds(self) -> list[int]:
@@ -82,9 +89,11 @@ class GRPO(Experiment):
         reward: mean over all sampled responses (= pass@1); pass_at_k: share of prompts with a right response among G;
         distinct_right: mean number of different right responses per prompt; entropy: mean over all sampled tokens;
         accuracy: greedy, on fixed prompts, every `evaluate_every` steps; kept: prompts of mixed outcome;
+        accepted: responses with an advantage other than 0 per prompt, after the intervention prepared the rollout;
         covariance: mean token score (eq. 10); group_covariance: eq. 8-9, mean over the kept prompts; acted_on: share of
-        tokens the intervention acted on; entropy_change, predicted_change: on the states of this rollout, measured and
-        by Lemma 1 from the logits before and after the update, every `diagnose_every` steps.
+        tokens the intervention acted on; memory: the intervention's own; entropy_change, predicted_change: on the states
+        of this rollout, measured and by Lemma 1 from the logits before and after the update, every `diagnose_every`
+        steps.
         """
         task = TASKS[self.task]()
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
@@ -95,16 +104,23 @@ class GRPO(Experiment):
         if "reference" in self.intervention.uses:
             reference = StackedLlama(policy.config, [policy.state(replica) for replica in range(self.replicas)])
             reference = reference.to(policy.cosine.device)
+        uses = self.intervention.uses
+        memory = torch.full((self.replicas,), self.intervention.first_memory, device=policy.cosine.device)
         for step in range(self.steps):
-            batch = sample_rollout(policy, task, self.prompts, self.responses, generators)
+            batch = sample_rollout(policy, task, self.prompts, self.responses, generators, "moments" in uses)
             record = batch.metrics()
             if step % self.evaluate_every == 0 or step == self.steps - 1:
                 record["accuracy"] = greedy_accuracy(policy, task, exam)
-            kept = batch.mixed(self.keep, self.scale_rewards, generators, self.minibatches, not self.drop_uniform)
+            random = uniform(generators, batch.mask.shape[1:]).to(memory.device) if "random" in uses else None
+            sampled = batch.sampled(self.scale_rewards, memory=memory, step=step, steps=self.steps, random=random)
+            prepared = self.intervention.prepare(sampled)
+            memory = prepared.memory
+            record |= {"accepted": (prepared.advantages != 0).sum(-1).float().mean(-1), "memory": memory}
+            kept = batch.chosen(prepared, self.keep, generators, self.minibatches, not self.drop_uniform)
             record |= kept.covariances()
             diagnose = self.diagnose_every and step % self.diagnose_every == 0
             before = policy_logits(policy, kept) if diagnose else None
-            record["acted_on"] = self.update(policy, reference, optimizer, kept, generators)
+            record["acted_on"] = self.update(policy, reference, optimizer, kept, generators, memory)
             if diagnose:
                 measured, predicted = entropy_change_from_logits(before, policy_logits(policy, kept))
                 flat_mask = kept.mask.flatten(1, 2)
@@ -122,8 +138,11 @@ class GRPO(Experiment):
         optimizer: torch.optim.Optimizer,
         kept: Kept,
         generators: list[torch.Generator],
+        memory: Tensor | None = None,
     ) -> Tensor:
         """All updates on one rollout; returns the share of valid tokens that the intervention acted on, (S,).
+
+        It acts on a token by taking it out of the loss beforehand or by what `token_loss` says it did.
 
         Minibatches are whole groups. A replica without any mixed group contributes a zero gradient.
         """
@@ -142,14 +161,16 @@ class GRPO(Experiment):
                     *(x.flatten(1, 2) for x in (logp, old, batch.token_advantages, batch.mask, entropy)),
                     random=random[:, part::parts].flatten(1, 2),
                     reference_logp=reference_logp(reference, batch),
+                    old_entropy=batch.old_entropy.flatten(1, 2),
+                    memory=None if memory is None else memory[:, None, None],
                 )
                 loss, touched = self.intervention.token_loss(tokens)
                 optimizer.zero_grad()
                 masked_mean(loss, tokens.mask).sum().backward()
                 clip_gradients(policy, self.grad_clip)
                 optimizer.step()
-                acted = acted + touched.sum((-2, -1))
-                total = total + tokens.mask.sum((-2, -1))
+                acted = acted + touched.sum((-2, -1)) + (batch.valid & ~batch.mask).sum((1, 2, 3))
+                total = total + batch.valid.sum((1, 2, 3))
         return acted / total.clamp(min=1)
 
 
@@ -163,6 +184,8 @@ class Rollout:
     logp: Tensor  # of the sampled tokens under the policy that sampled, (S, P, G, T)
     entropy: Tensor  # of the distribution that each token was drawn from, (S, P, G, T), nats
     rewards: Tensor
+    sum_p2: Tensor | None = None  # moments of those distributions, (S, P, G, T), if asked for
+    sum_p2_log_p: Tensor | None = None
 
     def metrics(self) -> dict[str, Tensor]:
         """Numbers of the whole rollout, before any prompt is dropped, each (S,)."""
@@ -174,28 +197,36 @@ class Rollout:
             "kept": mixed_groups(self.rewards).sum(-1),
         }
 
-    def mixed(
-        self, keep: int, scale: bool, generators: list[torch.Generator], least: int = 1, uniform_too: bool = False
+    def sampled(self, scale: bool = True, memory: Tensor | None = None, **place) -> Sampled:
+        """The rollout as an intervention's `prepare` sees it; `place`: step, steps, random."""
+        memory = torch.zeros_like(self.rewards[:, 0, 0]) if memory is None else memory
+        same = {name: getattr(self, name) for name in ("logp", "entropy", "mask", "rewards", "sum_p2", "sum_p2_log_p")}
+        return Sampled(**same, advantages=group_advantages(self.rewards, scale), memory=memory, **place)
+
+    def chosen(
+        self, prepared: Prepared, keep: int, generators: list[torch.Generator], least: int = 1, uniform_too: bool = False
     ) -> Kept:
-        """At most `keep` groups with both right and wrong responses, in random order, and their advantages.
+        """At most `keep` of the groups in which some response has an advantage, in random order.
 
         There are as many places as the replica with most of them needs, and `least` (a group for every minibatch);
-        where a replica has fewer groups, masked ones fill up. `uniform_too` keeps the groups of equal rewards as well:
-        their advantages are 0, but their tokens count.
+        where a replica has fewer groups, masked ones fill up. `uniform_too` keeps the groups without any advantage as
+        well: they give no gradient, but their tokens count.
         """
-        mixed = mixed_groups(self.rewards) | uniform_too
-        places = min(keep, mixed.shape[-1], max(least, mixed.sum(-1).max().item()))
-        order = uniform(generators, mixed.shape[1:]).to(mixed.device)
-        order = (order + 2.0 * ~mixed).argsort(-1)[:, :places]
+        wanted = (prepared.advantages != 0).any(-1) | uniform_too
+        places = min(keep, wanted.shape[-1], max(least, wanted.sum(-1).max().item()))
+        order = uniform(generators, wanted.shape[1:]).to(wanted.device)
+        order = (order + 2.0 * ~wanted).argsort(-1)[:, :places]
         replica = torch.arange(len(order), device=order.device)[:, None]
-        rewards = self.rewards[replica, order]
-        live = mixed[replica, order][..., None, None]
+        live = wanted[replica, order][..., None, None]
+        valid = self.mask[replica, order] & live
         return Kept(
             self.prompts[replica, order],
             self.responses[replica, order],
-            self.mask[replica, order] & live,
+            prepared.mask[replica, order] & valid,
             self.logp[replica, order],
-            group_advantages(rewards, scale),
+            prepared.advantages[replica, order],
+            self.entropy[replica, order],
+            valid,
         )
 
 
@@ -205,9 +236,11 @@ class Kept:
 
     prompts: Tensor
     responses: Tensor
-    mask: Tensor
+    mask: Tensor  # the tokens that count in the loss
     old_logp: Tensor
     advantages: Tensor
+    old_entropy: Tensor
+    valid: Tensor  # all tokens of the responses
 
     @property
     def token_advantages(self) -> Tensor:
@@ -218,11 +251,11 @@ class Kept:
         return Kept(*(getattr(self, name)[:, index::count] for name in self.__dataclass_fields__))
 
     def covariances(self) -> dict[str, Tensor]:
-        """Mean token score (eq. 10) and mean group covariance (eq. 8-9) of every replica, (S,)."""
-        mask = self.mask.flatten(1, 2)
+        """Mean token score (eq. 10) and mean group covariance (eq. 8-9) of every replica over all valid tokens, (S,)."""
+        mask = self.valid.flatten(1, 2)
         scores = token_covariance(self.old_logp.flatten(1, 2), self.token_advantages.flatten(1, 2), mask)
-        live = self.mask.flatten(2).any(-1)
-        groups = group_covariance(self.old_logp, self.advantages, self.mask) * live
+        live = self.valid.flatten(2).any(-1)
+        groups = group_covariance(self.old_logp, self.advantages, self.valid) * live
         return {
             "covariance": masked_mean(scores, mask).flatten(),
             "group_covariance": groups.sum(-1) / live.sum(-1).clamp(min=1),
@@ -230,18 +263,24 @@ class Kept:
 
 
 def sample_rollout(
-    policy: StackedLlama, task: Task, prompts: int, responses: int, generators: list[torch.Generator]
+    policy: StackedLlama,
+    task: Task,
+    prompts: int,
+    responses: int,
+    generators: list[torch.Generator],
+    moments: bool = False,
 ) -> Rollout:
-    """Draw prompts for every replica, `responses` answers to each, and their rewards."""
+    """Draw prompts for every replica, `responses` answers to each, and their rewards; `moments`: sum p^2, sum p^2 log p."""
     asked = torch.stack([task.prompts(prompts, generator) for generator in generators])
     numbers = uniform(generators, (prompts, responses, task.response_length))
     device = policy.cosine.device
     tokens, logits = policy.generate(asked.to(device), numbers.to(device), task.response_length)
-    logp, entropy = token_logp_and_entropy(logits, tokens)
+    statistics = token_statistics(tokens, logits)
     ended = (tokens == task.eos).cumsum(-1)
     mask = (ended == 0) | ((ended == 1) & (tokens == task.eos))
     rewards = task.reward(asked[:, :, None], tokens.cpu()).to(device)
-    return Rollout(asked.to(device), tokens, mask, logp, entropy, rewards)
+    more = (statistics.sum_p2, statistics.sum_p2_log_p) if moments else ()
+    return Rollout(asked.to(device), tokens, mask, statistics.log_prob, statistics.entropy, rewards, *more)
 
 
 def greedy_accuracy(policy: StackedLlama, task: Task, prompts: Tensor, block: int = 64) -> Tensor:

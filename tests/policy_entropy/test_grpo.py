@@ -61,9 +61,14 @@ def judged(rollout, seed=0, share=0.5):
     return Rollout(**{**vars(rollout), "rewards": rewards})
 
 
+def chosen(rollout, keep, generators, *rest, **more):
+    """The groups of a rollout that plain GRPO trains on."""
+    return rollout.chosen(NoIntervention().prepare(rollout.sampled()), keep, generators, *rest, **more)
+
+
 def kept_groups(policy, seeds=(0,), prompts=6, responses=4, keep=6, least=2):
     rollout = judged(sample_rollout(policy, TASK, prompts, responses, seeded(*seeds)))
-    return rollout.mixed(keep, True, seeded(*seeds), least)
+    return chosen(rollout, keep, seeded(*seeds), least)
 
 
 def plain_update(experiment, model, kept):
@@ -145,7 +150,7 @@ def test_a_replica_without_mixed_groups_stays_where_it_is():
     policy = fresh(0, 1)
     rollout = judged(sample_rollout(policy, TASK, 6, 4, seeded(0, 1)))
     rollout.rewards[1] = torch.tensor([0.0, 1, 0, 1, 1, 0])[:, None]  # every group all right or all wrong
-    kept = rollout.mixed(6, True, seeded(0, 1), 2)
+    kept = chosen(rollout, 6, seeded(0, 1), 2)
     assert kept.mask[0].any()
     assert not kept.mask[1].any()
     before = torch.cat([weight.detach().flatten(1) for weight in policy.parameters()], 1)
@@ -162,8 +167,8 @@ def test_groups_of_equal_rewards_count_only_if_asked():
     """They have no gradient, but their tokens are in the denominator."""
     policy = fresh(2)
     rollout = judged(sample_rollout(policy, TASK, 6, 4, seeded(0)), share=0.2)
-    mixed = rollout.mixed(6, True, seeded(0))
-    everything = rollout.mixed(6, True, seeded(0), uniform_too=True)
+    mixed = chosen(rollout, 6, seeded(0))
+    everything = chosen(rollout, 6, seeded(0), uniform_too=True)
     start = torch.cat([weight.detach().flatten(1) for weight in policy.parameters()], 1)
     assert 0 < mixed_groups(rollout.rewards).sum() < 6
     assert everything.mask.sum() == rollout.mask.sum() > mixed.mask.sum()
@@ -248,7 +253,7 @@ def test_mixed_groups_only_and_none_twice(keep, least):
     (g,) = seeded(1)
     rewards = (torch.rand(5, 9, 4, generator=g) < torch.tensor([0.0, 0.1, 0.3, 0.5, 0.9]).view(-1, 1, 1)).float()
     rollout = numbered(rewards)
-    kept = rollout.mixed(keep, True, seeded(*range(5)), least)
+    kept = chosen(rollout, keep, seeded(*range(5)), least)
     mixed = [{p for p in range(9) if len(set(rewards[s, p].tolist())) == 2} for s in range(5)]
     assert len({len(groups) for groups in mixed}) > 2
     places = kept.prompts.shape[1]
@@ -271,14 +276,14 @@ def test_mixed_groups_only_and_none_twice(keep, least):
 def test_every_mixed_group_is_kept_equally_often():
     rewards = torch.zeros(600, 6, 4)
     rewards[:, 1:5, 0] = 1
-    kept = numbered(rewards).mixed(2, True, seeded(*range(600)))
+    kept = chosen(numbered(rewards), 2, seeded(*range(600)))
     counts = np.bincount(kept.prompts.flatten(), minlength=6)
     assert counts[[0, 5]].tolist() == [0, 0]
     np.testing.assert_allclose(counts[1:5], 300, atol=60)
 
 
 def test_minibatches_hold_every_group_once():
-    kept = numbered(torch.eye(4)[None, [0, 1, 2, 3, 0, 1, 2]]).mixed(7, True, seeded(0))
+    kept = chosen(numbered(torch.eye(4)[None, [0, 1, 2, 3, 0, 1, 2]]), 7, seeded(0))
     parts = [kept.part(i, 3) for i in range(3)]
     assert sorted(n for part in parts for n in part.prompts.flatten().tolist()) == list(range(7))
     assert [part.mask.shape[1] for part in parts] == [3, 2, 2]
@@ -331,7 +336,7 @@ def test_metrics_by_counting():
 def test_covariances_are_of_the_live_groups():
     policy = fresh(0, 1)
     rollout = judged(sample_rollout(policy, TASK, 6, 4, seeded(0, 1)), share=0.15)
-    kept = rollout.mixed(6, True, seeded(0, 1), 6)
+    kept = chosen(rollout, 6, seeded(0, 1), 6)
     found = kept.covariances()
     for s in range(2):
         live = kept.mask[s].flatten(1).any(1)

@@ -17,6 +17,7 @@ from entropy_utils.policy_entropy.covariance import masked_mean, token_covarianc
 from entropy_utils.policy_entropy.grpo import GRPO
 from entropy_utils.policy_entropy.interventions import (
     INTERVENTIONS,
+    AdaptiveBonus,
     ClipCov,
     ClipHigher,
     EntropyBonus,
@@ -26,6 +27,7 @@ from entropy_utils.policy_entropy.interventions import (
     RandomMask,
     ReferenceKL,
     Tokens,
+    TopEntropy,
     intervention,
 )
 
@@ -41,6 +43,8 @@ METHODS = [
     KLCov(share=0.2, coefficient=2.0),
     KLCov(),
     RandomMask(share=0.3),
+    AdaptiveBonus(),
+    TopEntropy(share=0.4),
 ]
 each_method = pytest.mark.parametrize("method", METHODS, ids=[f"{m.name}-{i}" for i, m in enumerate(METHODS)])
 each_name = pytest.mark.parametrize("name", INTERVENTIONS)
@@ -60,6 +64,8 @@ def batch(seed=0, shape=(6, 5), drift=0.4, on_policy=False):
         entropy=torch.rand(shape, **draw).requires_grad_(),
         random=torch.rand(shape, **draw),
         reference_logp=logp + torch.randn(shape, **draw),
+        old_entropy=torch.rand(shape, **draw),
+        memory=torch.rand(*shape[:-2], 1, 1, **draw),
     )
 
 
@@ -94,8 +100,12 @@ def by_hand(method, tokens):
             pool = [at for at in valid if method.low < score[at] < method.high and not found[at][2]]
         taken = sorted(pool, key=lambda at: -tokens.random[at].item())[:n]
         found = {at: (0.0, 0.0, True) if at in taken else (*found[at][:2], False) for at in valid}
-    if isinstance(method, EntropyBonus):
-        found = {at: (f[0] - method.coefficient * tokens.entropy[at].item(), *f[1:]) for at, f in found.items()}
+    if isinstance(method, TopEntropy):
+        trained = sorted(valid, key=lambda at: -tokens.entropy[at].item())[:n]
+        found = {at: (*found[at][:2], False) if at in trained else (0.0, 0.0, True) for at in valid}
+    if isinstance(method, (EntropyBonus, AdaptiveBonus)):
+        coefficient = method.coefficient if isinstance(method, EntropyBonus) else tokens.memory.item()
+        found = {at: (f[0] - coefficient * tokens.entropy[at].item(), *f[1:]) for at, f in found.items()}
     if isinstance(method, ReferenceKL):
         for at, (loss, slope, touched) in found.items():
             d = tokens.reference_logp[at].item() - logp[at]
@@ -132,7 +142,7 @@ def test_the_batches_hold_every_case():
         plain = by_hand(NoIntervention(), tokens)
         kinds |= {(tokens.advantages[at].item() > 0, clip) for at, (_, _, clip) in plain.items()}
         assert not tokens.mask.all()
-    assert {(name, touched) for name in INTERVENTIONS for touched in (True, False)} <= kinds
+    assert {(method.name, touched) for method in METHODS for touched in (True, False)} <= kinds
     assert {(sign, clip) for sign in (True, False) for clip in (True, False)} <= kinds
 
 
@@ -156,7 +166,7 @@ def test_masked_tokens_have_exactly_zero_gradient(name):
     masked_mean(loss, tokens.mask).sum().backward()
     assert (tokens.logp.grad[~tokens.mask] == 0).all()
     assert (tokens.logp.grad[tokens.mask] != 0).any()
-    if name == "entropy_bonus":
+    if "entropy" in method.uses:
         assert (tokens.entropy.grad[~tokens.mask] == 0).all()
     other = dataclasses.replace(
         tokens,
@@ -164,6 +174,7 @@ def test_masked_tokens_have_exactly_zero_gradient(name):
         advantages=tokens.advantages.masked_fill(~tokens.mask, 7),
         random=tokens.random.masked_fill(~tokens.mask, 0.9999),
         entropy=tokens.entropy.detach().masked_fill(~tokens.mask, 5),
+        old_entropy=tokens.old_entropy.masked_fill(~tokens.mask, 5),
     )
     loss, _ = method.token_loss(other)
     masked_mean(loss, tokens.mask).sum().backward()

@@ -12,6 +12,7 @@ from entropy_utils.lab.experiment import collect
 from entropy_utils.language_model.stacked import StackedLlama
 from entropy_utils.policy_entropy.covariance import token_covariance
 from entropy_utils.policy_entropy.grpo import Rollout, policy_logits, sample_rollout, uniform
+from entropy_utils.policy_entropy.interventions import NoIntervention
 from entropy_utils.policy_entropy.masked_step import SELECTIONS, MaskedStep
 from entropy_utils.policy_entropy.tasks import DigitSum, NoisyLookup
 from entropy_utils.policy_entropy.warm_up import WarmUp
@@ -31,7 +32,8 @@ def kept(policy):
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     rollout = sample_rollout(policy, DigitSum(), 8, 4, generators)
     rewards = (torch.rand(rollout.rewards.shape, generator=generators[0]) < 0.3).float()
-    found = Rollout(**{**vars(rollout), "rewards": rewards}).mixed(8, True, generators, 8)
+    found = Rollout(**{**vars(rollout), "rewards": rewards})
+    found = found.chosen(NoIntervention().prepare(found.sampled()), 8, generators, 8)
     assert not found.mask.flatten(2).any(-1).all()
     return found
 

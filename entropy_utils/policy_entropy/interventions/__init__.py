@@ -1,4 +1,4 @@
-"""Entropy interventions, one file per method, one interface: `Intervention.token_loss` over `Tokens`."""
+"""Entropy interventions, one file per method, one interface: `prepare` over a rollout, `token_loss` over `Tokens`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from .base import Intervention, Tokens, clipped_loss
+from .adaptive_bonus import AdaptiveBonus
+from .base import Intervention, Prepared, Sampled, Tokens, clipped_loss
 from .clip_cov import ClipCov
 from .clip_higher import ClipHigher
 from .entropy_bonus import EntropyBonus
@@ -14,10 +15,21 @@ from .kl_cov import KLCov
 from .none import NoIntervention
 from .random_mask import RandomMask
 from .reference_kl import ReferenceKL
+from .top_entropy import TopEntropy
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     method.name: method
-    for method in (NoIntervention, EntropyBonus, ReferenceKL, ClipHigher, ClipCov, KLCov, RandomMask)
+    for method in (
+        NoIntervention,
+        EntropyBonus,
+        AdaptiveBonus,
+        ReferenceKL,
+        ClipHigher,
+        TopEntropy,
+        ClipCov,
+        KLCov,
+        RandomMask,
+    )
 }
 
 
@@ -57,6 +69,21 @@ AnyIntervention = Annotated[
 """The type of a pydantic field that takes an intervention, its name or a dict, and is saved as a dict."""
 
 __all__ = [
-    "INTERVENTIONS", "AnyIntervention", "ClipCov", "ClipHigher", "EntropyBonus", "Intervention", "KLCov",
-    "NoIntervention", "RandomMask", "ReferenceKL", "Tokens", "clipped_loss", "intervention",
-]  # fmt: skip
+    "INTERVENTIONS",
+    "AdaptiveBonus",
+    "AnyIntervention",
+    "ClipCov",
+    "ClipHigher",
+    "EntropyBonus",
+    "Intervention",
+    "KLCov",
+    "NoIntervention",
+    "Prepared",
+    "RandomMask",
+    "ReferenceKL",
+    "Sampled",
+    "Tokens",
+    "TopEntropy",
+    "clipped_loss",
+    "intervention",
+]
