@@ -10,11 +10,14 @@ from .adaptive_bonus import AdaptiveBonus
 from .base import Intervention, Prepared, Sampled, Tokens, clipped_loss
 from .clip_cov import ClipCov
 from .clip_higher import ClipHigher
+from .entrocraft import Entrocraft
+from .entropic import EntroPIC
 from .entropy_bonus import EntropyBonus
 from .kl_cov import KLCov
 from .none import NoIntervention
 from .random_mask import RandomMask
 from .reference_kl import ReferenceKL
+from .signed_reward import SignedReward
 from .top_entropy import TopEntropy
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
@@ -29,6 +32,9 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         ClipCov,
         KLCov,
         RandomMask,
+        SignedReward,
+        EntroPIC,
+        Entrocraft,
     )
 }
 
@@ -74,6 +80,8 @@ __all__ = [
     "AnyIntervention",
     "ClipCov",
     "ClipHigher",
+    "EntroPIC",
+    "Entrocraft",
     "EntropyBonus",
     "Intervention",
     "KLCov",
@@ -82,6 +90,7 @@ __all__ = [
     "RandomMask",
     "ReferenceKL",
     "Sampled",
+    "SignedReward",
     "Tokens",
     "TopEntropy",
     "clipped_loss",
