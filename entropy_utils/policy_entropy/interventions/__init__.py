@@ -18,6 +18,7 @@ from .none import NoIntervention
 from .random_mask import RandomMask
 from .reference_kl import ReferenceKL
 from .signed_reward import SignedReward
+from .steer import Steer
 from .top_entropy import TopEntropy
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
@@ -35,6 +36,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         SignedReward,
         EntroPIC,
         Entrocraft,
+        Steer,
     )
 }
 
@@ -91,6 +93,7 @@ __all__ = [
     "ReferenceKL",
     "Sampled",
     "SignedReward",
+    "Steer",
     "Tokens",
     "TopEntropy",
     "clipped_loss",
