@@ -132,12 +132,12 @@ def _pinned(weights: Tensor, mask: Tensor) -> Tensor:
 def _rank(score: Tensor, mask: Tensor) -> Tensor:
     """Share of the other valid tokens with a smaller score, in [0, 1]; equal scores have equal ranks."""
     flat = score.masked_fill(~mask, torch.inf).flatten(-2)
-    smaller = torch.searchsorted(flat.sort(-1).values, flat).view(score.shape)
-    return (smaller / (mask.sum((-2, -1), keepdim=True) - 1).clamp(min=1)).clamp(max=1.0).to(score)
+    smaller = torch.searchsorted(flat.sort(-1).values, flat).view(score.shape).to(score)
+    return (smaller / (mask.sum((-2, -1), keepdim=True) - 1).clamp(min=1)).clamp(max=1.0)
 
 
 def _shuffled(weights: Tensor, random: Tensor, mask: Tensor) -> Tensor:
     """The weights of the valid tokens, dealt out among them in the order of the random numbers."""
     kept, order = weights.masked_fill(~mask, torch.inf).flatten(-2), random.masked_fill(~mask, 2.0).flatten(-2).argsort(-1)
-    first = (~mask).flatten(-2).to(torch.uint8).sort(-1, stable=True).indices  # valid places in their own order
+    first = (~mask).flatten(-2).to(torch.uint8).sort(dim=-1, stable=True).indices  # valid places in their own order
     return torch.empty_like(kept).scatter_(-1, order, kept.gather(-1, first)).view_as(weights).masked_fill(~mask, 0.0)
