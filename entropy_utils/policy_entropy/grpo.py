@@ -58,6 +58,7 @@ class GRPO(Experiment):
     scale_rewards: bool = Field(True, description="divide by the group's standard deviation")
     evaluate_every: int = Field(4, ge=1, le=100_000, description="rollouts between greedy evaluations")
     evaluation_prompts: int = Field(1000, ge=1, le=100_000, description="fixed prompts of a greedy evaluation")
+    exam_samples: int = Field(0, ge=0, le=1024, description="responses sampled per evaluation prompt at the end, 0: none")
     diagnose_every: int = Field(0, ge=0, le=100_000, description="rollouts between measured entropy changes, 0: never")
     warm_up: WarmUp = Field(WarmUp(), description="size of the model and its supervised warm-up")
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="where to train; auto takes a GPU if there is one")
@@ -89,6 +90,8 @@ class GRPO(Experiment):
         reward: mean over all sampled responses (= pass@1); pass_at_k: share of prompts with a right response among G;
         distinct_right: mean number of different right responses per prompt; entropy: mean over all sampled tokens;
         accuracy: greedy, on fixed prompts, every `evaluate_every` steps; kept: prompts of mixed outcome;
+        exam_pass_at_1, _4, _16, ... and exam_distinct: share of evaluation prompts with a right one among k sampled
+        responses (unbiased), and different right responses among `exam_samples`, both at the last step only;
         accepted: responses with an advantage other than 0 per prompt, after the intervention prepared the rollout;
         covariance: mean token score (eq. 10); group_covariance: eq. 8-9, mean over the kept prompts; acted_on: share of
         tokens the intervention acted on; memory: the intervention's own; entropy_change, predicted_change: on the states
@@ -111,6 +114,8 @@ class GRPO(Experiment):
             record = batch.metrics()
             if step % self.evaluate_every == 0 or step == self.steps - 1:
                 record["accuracy"] = greedy_accuracy(policy, task, exam)
+            if self.exam_samples and step == self.steps - 1:
+                record |= sampled_exam(policy, task, exam, self.exam_samples, self.seeds)
             random = uniform(generators, batch.mask.shape[1:]).to(memory.device) if "random" in uses else None
             sampled = batch.sampled(self.scale_rewards, memory=memory, step=step, steps=self.steps, random=random)
             prepared = self.intervention.prepare(sampled)
@@ -128,8 +133,13 @@ class GRPO(Experiment):
                 record["predicted_change"] = masked_mean(predicted.flatten(1, 2), flat_mask).flatten()
             columns = {name: values.tolist() for name, values in record.items()}
             for replica, seed in enumerate(self.seeds):
-                row = {"step": step, "seed": seed, "accuracy": None, "entropy_change": None, "predicted_change": None}
+                row = {"step": step, "seed": seed, **dict.fromkeys(self._now_and_then())}
                 yield row | {name: values[replica] for name, values in columns.items()}
+
+    def _now_and_then(self) -> list[str]:
+        """Columns that not every record fills."""
+        exam = [*(f"exam_pass_at_{k}" for k in exam_sizes(self.exam_samples)), "exam_distinct"] if self.exam_samples else []
+        return ["accuracy", "entropy_change", "predicted_change", *exam]
 
     def update(
         self,
@@ -291,6 +301,29 @@ def greedy_accuracy(policy: StackedLlama, task: Task, prompts: Tensor, block: in
         tokens, _ = policy.generate(asked, None, task.response_length)
         rewards.append(task.reward(part, tokens[:, :, 0].cpu()))
     return torch.cat(rewards, -1).mean(-1)
+
+
+def sampled_exam(
+    policy: StackedLlama, task: Task, prompts: Tensor, samples: int, seeds: list[int], block: int = 32
+) -> dict[str, Tensor]:
+    """pass@k for k = 1, 4, 16, ... and the number of different right ones among `samples` responses per prompt, (S,)."""
+    generators = [torch.Generator().manual_seed(2**31 + seed) for seed in seeds]  # not the numbers of the training
+    right, distinct = [], []
+    for part in prompts.split(block):
+        asked = part.to(policy.cosine.device).expand(policy.replicas, -1, -1)
+        numbers = uniform(generators, (len(part), samples, task.response_length)).to(asked.device)
+        tokens, _ = policy.generate(asked, numbers, task.response_length)
+        rewards = task.reward(part[:, None], tokens.cpu())
+        right.append(rewards.sum(-1))
+        distinct.append(distinct_right(tokens.cpu(), rewards))
+    right = torch.cat(right, -1)
+    passed = {f"exam_pass_at_{k}": pass_at_k(right, samples, k).mean(-1) for k in exam_sizes(samples)}
+    return passed | {"exam_distinct": torch.cat(distinct, -1).mean(-1)}
+
+
+def exam_sizes(samples: int) -> list[int]:
+    """1, 4, 16, ... up to `samples`."""
+    return [4**power for power in range(6) if 4**power <= samples]
 
 
 def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:

@@ -58,7 +58,7 @@ class MaskedStep(Experiment):
             random = numbers[:, : kept.mask.shape[1]].flatten(1, 2).to(kept.mask.device)
             for which, share in SELECTIONS:
                 left_out = self._left_out(kept, random, which, share)
-                after = self._logits_after_step(policy, kept, left_out)
+                after = logits_after_step(policy, kept, self.lr, left_out)
                 measured, _ = entropy_change_from_logits(before, after)
                 change = masked_mean(measured.flatten(1, 2), kept.mask.flatten(1, 2)).flatten()
                 for seed, value in zip(seeds, change.tolist(), strict=True):
@@ -71,19 +71,22 @@ class MaskedStep(Experiment):
         order = {"none": random, "random": random, "top": score, "bottom": -score}[which]
         return select_largest(order.masked_fill(~mask, -torch.inf), (share * mask.sum((-2, -1))).long())
 
-    def _logits_after_step(self, policy: StackedLlama, kept: Kept, left_out: Tensor) -> Tensor:
-        """Logits after one SGD step without the tokens left out (they stay in the denominator).
 
-        The policy is put back, up to rounding.
-        """
-        logp, _ = token_logp_and_entropy(policy.response_logits(kept.prompts, kept.responses), kept.responses)
-        loss = -(kept.token_advantages * logp).flatten(1, 2).masked_fill(left_out, 0.0)
-        parameters = list(policy.parameters())
-        gradients = torch.autograd.grad(masked_mean(loss, kept.mask.flatten(1, 2)).sum(), parameters)
-        with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.sub_(self.lr * gradient)
-            after = policy_logits(policy, kept)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.add_(self.lr * gradient)
-        return after
+def logits_after_step(policy: StackedLlama, kept: Kept, lr: float, left_out: Tensor | None = None) -> Tensor:
+    """Logits after one SGD step of the plain policy gradient without the tokens left out (they stay in the denominator).
+
+    The policy is put back, up to rounding.
+    """
+    logp, _ = token_logp_and_entropy(policy.response_logits(kept.prompts, kept.responses), kept.responses)
+    loss = -(kept.token_advantages * logp).flatten(1, 2)
+    if left_out is not None:
+        loss = loss.masked_fill(left_out, 0.0)
+    parameters = list(policy.parameters())
+    gradients = torch.autograd.grad(masked_mean(loss, kept.mask.flatten(1, 2)).sum(), parameters)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.sub_(lr * gradient)
+        after = policy_logits(policy, kept)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.add_(lr * gradient)
+    return after

@@ -13,7 +13,7 @@ from entropy_utils.language_model.stacked import StackedLlama
 from entropy_utils.policy_entropy.covariance import token_covariance
 from entropy_utils.policy_entropy.grpo import Rollout, policy_logits, sample_rollout, uniform
 from entropy_utils.policy_entropy.interventions import NoIntervention
-from entropy_utils.policy_entropy.masked_step import SELECTIONS, MaskedStep
+from entropy_utils.policy_entropy.masked_step import SELECTIONS, MaskedStep, logits_after_step
 from entropy_utils.policy_entropy.tasks import DigitSum, NoisyLookup
 from entropy_utils.policy_entropy.warm_up import WarmUp
 
@@ -60,7 +60,7 @@ def test_step_is_a_hand_made_one_and_the_policy_stays(policy, kept, selection):
     random = uniform([torch.Generator().manual_seed(seed) for seed in (5, 6)], kept.mask.flatten(1, 2).shape[1:])
     left_out = EXPERIMENT._left_out(kept, random, *selection)
     before = [weight.detach().clone() for weight in policy.parameters()]
-    found = EXPERIMENT._logits_after_step(policy, kept, left_out)
+    found = logits_after_step(policy, kept, EXPERIMENT.lr, left_out)
     for weight, was in zip(policy.parameters(), before, strict=True):
         torch.testing.assert_close(weight, was, rtol=0, atol=1e-7)
     assert (found - policy_logits(policy, kept)).abs().max() > 1e-3
@@ -90,7 +90,7 @@ def test_tokens_left_out(kept, selection):
 
 
 def test_nothing_moves_if_all_is_left_out(policy, kept):
-    found = EXPERIMENT._logits_after_step(policy, kept, torch.ones_like(kept.mask.flatten(1, 2)))
+    found = logits_after_step(policy, kept, EXPERIMENT.lr, torch.ones_like(kept.mask.flatten(1, 2)))
     assert torch.equal(found, policy_logits(policy, kept))
 
 
