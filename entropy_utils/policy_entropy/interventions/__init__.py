@@ -8,13 +8,16 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from .adaptive_bonus import AdaptiveBonus
 from .base import Intervention, Prepared, Sampled, Tokens, clipped_loss
+from .clip_b import ClipB, ClipBRandom
 from .clip_cov import ClipCov
 from .clip_higher import ClipHigher
+from .clip_v import ClipV
 from .entrocraft import Entrocraft
 from .entropic import EntroPIC
 from .entropy_bonus import EntropyBonus
 from .kl_cov import KLCov
 from .none import NoIntervention
+from .quadrants import Quadrants
 from .random_mask import RandomMask
 from .reference_kl import ReferenceKL
 from .signed_reward import SignedReward
@@ -33,6 +36,10 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         ClipCov,
         KLCov,
         RandomMask,
+        ClipB,
+        ClipBRandom,
+        ClipV,
+        Quadrants,
         SignedReward,
         EntroPIC,
         Entrocraft,
@@ -80,8 +87,11 @@ __all__ = [
     "INTERVENTIONS",
     "AdaptiveBonus",
     "AnyIntervention",
+    "ClipB",
+    "ClipBRandom",
     "ClipCov",
     "ClipHigher",
+    "ClipV",
     "EntroPIC",
     "Entrocraft",
     "EntropyBonus",
@@ -89,6 +99,7 @@ __all__ = [
     "KLCov",
     "NoIntervention",
     "Prepared",
+    "Quadrants",
     "RandomMask",
     "ReferenceKL",
     "Sampled",
