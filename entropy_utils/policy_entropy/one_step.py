@@ -50,7 +50,7 @@ class OneStepContest(Experiment):
         """Records: seed, batch, estimator, and its agreement with the measured change over the tokens of the batch.
 
         The tokens are those of the groups with right and wrong responses; a token's truth is the entropy change of the
-        state that it was drawn in.
+        state that it was drawn in. A batch with fewer than three such tokens of a seed gives it no record.
         """
         same = {name: getattr(self, name) for name in ("task", "seed", "replicas", "warm_up", "device")}
         task, start = TASKS[self.task](), GRPO(**same)
@@ -64,6 +64,8 @@ class OneStepContest(Experiment):
             statistics = token_statistics(kept.responses, before)
             for replica, seed in enumerate(start.seeds):
                 mask = kept.mask[replica]
+                if mask.sum() < 3:
+                    continue
                 parts = (statistics.log_prob, statistics.entropy, kept.token_advantages)
                 parts += (statistics.sum_p2, statistics.sum_p2_log_p)
                 truth = measured[replica][mask].double()
