@@ -9,16 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy import stats
 
 from .grpo import GRPO
 
 BASE = "GRPO"
 TASK_NAMES = {"noisy_lookup": "noisy lookup", "digit_sum": "digit sum"}
+
+
+class Comparison(GRPO):
+    """`GRPO` with the budget of notebook 10, the same for every method; `replicas` are the tuning seeds."""
+
+    profiles: ClassVar[dict[str, dict]] = {
+        "smoke": {
+            "replicas": 2, "steps": 3, "prompts": 8, "keep": 4, "minibatches": 2, "warm_up": {"steps": 60},
+            "evaluation_prompts": 16, "exam_samples": 4,
+        },
+        "laptop": {},
+        "gpu": {"replicas": 4, "steps": 300, "prompts": 256, "keep": 128, "device": "auto", "evaluation_prompts": 1000,
+                "warm_up": GRPO.profiles["gpu"]["warm_up"]},
+        "hub": {},
+    }  # fmt: skip
+
+    replicas: int = Field(3, ge=2, le=64, description="tuning seeds, trained side by side")
+    steps: int = Field(80, ge=2, le=100_000, description="rollouts", json_schema_extra={"unit": "rollouts"})
+    prompts: int = Field(48, ge=1, le=65536, description="prompts sampled per rollout")
+    keep: int = Field(24, ge=1, le=65536, description="prompts used per rollout, at most")
+    minibatches: int = Field(3, ge=1, le=64, description="updates per rollout and inner epoch")
+    lr: float = Field(6e-4, gt=0, le=10, description="learning rate", json_schema_extra={"scale": "log"})
+    evaluate_every: int = Field(20, ge=1, le=100_000, description="rollouts between greedy evaluations")
+    evaluation_prompts: int = Field(200, ge=1, le=100_000, description="fixed prompts of the evaluations")
+    exam_samples: int = Field(16, ge=1, le=1024, description="responses sampled per evaluation prompt at the end")
 
 
 @dataclass(frozen=True)
@@ -35,38 +61,37 @@ def _with(name: str, **fixed) -> Callable[[str], Callable[[float, float], dict[s
     return lambda field: lambda value, start: {"intervention": {"name": name, **fixed, field: value}}
 
 
+def _annealed(variant: str) -> Callable[[float, float], dict[str, Any]]:
+    """Entrocraft on a line from `value` * H0 down to a quarter of it, about the ratio of the paper's best schedule."""
+    return lambda value, start: {
+        "intervention": {"name": "entrocraft", "variant": variant, "target": f"linear:{value * start}:{value * start / 4}"}
+    }
+
+
 METHODS: dict[str, Method] = {
     BASE: Method(
         "clip range", (0.1, 0.2, 0.4), lambda v, start: {"intervention": {"name": "none", "clip_low": v, "clip_high": v}}
     ),
     "GRPO, rate": Method("learning rate", (3e-4, 6e-4, 1.2e-3), lambda v, start: {"intervention": "none", "lr": v}),
-    "random mask": Method("share", (0.05, 0.1, 0.2), _with("random_mask")("share")),
-    "entropy bonus": Method("coefficient", (0.03, 0.1, 0.3), _with("entropy_bonus")("coefficient")),
+    "random mask": Method("share", (0.02, 0.06, 0.2), _with("random_mask")("share")),
+    "entropy bonus": Method("coefficient", (0.01, 0.03, 0.1), _with("entropy_bonus")("coefficient")),
     "adaptive bonus": Method(
-        "target / H0", (0.25, 0.5, 0.75),
+        "target / H0", (0.1, 0.25, 0.5),
         lambda v, start: {"intervention": {"name": "adaptive_bonus", "target": v * start, "delta": 0.02}},
     ),
-    "KL to start": Method("coefficient", (0.02, 0.1, 0.3), _with("reference_kl")("coefficient")),
+    "KL to start": Method("coefficient", (0.01, 0.03, 0.1), _with("reference_kl")("coefficient")),
     "clip-higher": Method("upper range", (0.28, 0.5, 1.0), _with("clip_higher")("clip_high")),
     "top entropy": Method("share", (0.2, 0.5, 0.8), _with("top_entropy")("share")),
-    "Clip-Cov": Method("share", (0.05, 0.1, 0.2), _with("clip_cov", low=0.5, high=20.0)("share")),
-    "KL-Cov": Method("coefficient", (0.3, 1.0, 3.0), _with("kl_cov", share=0.2)("coefficient")),
-    "Clip_B": Method("share", (0.05, 0.15, 0.3), _with("clip_b")("share")),
-    "Clip_V": Method("share", (0.05, 0.15, 0.3), _with("clip_v")("share")),
+    "Clip-Cov": Method("share", (0.02, 0.06, 0.2), _with("clip_cov", low=0.5, high=20.0)("share")),
+    "KL-Cov": Method("coefficient", (0.1, 0.5, 2.0), _with("kl_cov", share=0.2)("coefficient")),
+    "Clip_B": Method("share", (0.02, 0.08, 0.3), _with("clip_b")("share")),
+    "Clip_V": Method("share", (0.02, 0.08, 0.3), _with("clip_v")("share")),
     "STEER": Method("smallest weight", (0.3, 0.5, 0.7), _with("steer")("weakest")),
-    "Entrocraft alg1": Method(
-        "end / H0", (0.25, 0.5, 0.75),
-        lambda v, start: {"intervention": {"name": "entrocraft", "target": f"linear:{start}:{v * start}"}},
-    ),
-    "Entrocraft code": Method(
-        "end / H0", (0.25, 0.5, 0.75),
-        lambda v, start: {
-            "intervention": {"name": "entrocraft", "target": f"linear:{start}:{v * start}", "variant": "code"}
-        },
-    ),
+    "Entrocraft alg1": Method("height / H0", (0.25, 0.5, 0.75), _annealed("alg1")),
+    "Entrocraft code": Method("height / H0", (0.25, 0.5, 0.75), _annealed("code")),
     "EntroPIC": Method(
-        "end / H0", (0.25, 0.5, 0.75),
-        lambda v, start: {"intervention": {"name": "entropic", "target": f"linear:{start}:{v * start}"}},
+        "target / H0", (0.1, 0.25, 0.5),
+        lambda v, start: {"intervention": {"name": "entropic", "target": v * start}},
     ),
 }  # fmt: skip
 """All methods of notebooks 05 to 08 and the baselines. The second row tunes the learning rate of plain GRPO instead: what
@@ -74,16 +99,16 @@ a method must beat to be worth more than a retuned rate. Shares suit minibatches
 
 
 def warm_ups(base: GRPO, seeds: int = 8) -> dict[str, GRPO]:
-    """One rollout per task for the judged seeds and for the tuning seeds: warms the policies up and shows H0."""
+    """Two rollouts per task for the judged seeds and for the tuning seeds: warms the policies up and shows H0."""
     parts = {"judged": {"replicas": seeds}, "tuning": {"seed": base.seed + seeds}}
-    short = {"steps": 1, "exam_samples": 0, "evaluation_prompts": 1}
+    short = {"steps": 2, "exam_samples": 1, "evaluation_prompts": 1}
     return {f"{task} {part}": base.replace(task=task, **short, **change)
             for task in TASK_NAMES for part, change in parts.items()}  # fmt: skip
 
 
 def starts(histories: Mapping[str, Any]) -> dict[str, float]:
     """H0 of each task in nats: mean entropy of the first rollout of the tuning seeds."""
-    return {task: float(histories[f"{task} tuning"].records.entropy.mean()) for task in TASK_NAMES}
+    return {task: float(histories[f"{task} tuning"].records.query("step == 0").entropy.mean()) for task in TASK_NAMES}
 
 
 def tuning(base: GRPO, start: Mapping[str, float], seeds: int = 8, tries: int = 3) -> dict[tuple[str, str, float], GRPO]:

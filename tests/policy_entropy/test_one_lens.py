@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropy_utils.policy_entropy import one_lens
-from entropy_utils.policy_entropy.grpo import GRPO
 from entropy_utils.policy_entropy.interventions import INTERVENTIONS
-from entropy_utils.policy_entropy.one_lens import METHODS, TASK_NAMES, against, holm, pareto
+from entropy_utils.policy_entropy.one_lens import METHODS, TASK_NAMES, Comparison, against, holm, pareto
 
-BASE = GRPO(replicas=3, steps=20, exam_samples=4)
+BASE = Comparison(replicas=3, steps=20, exam_samples=4)
 START = {"noisy_lookup": 0.8, "digit_sum": 1.8}
 
 
@@ -52,9 +51,9 @@ def test_the_comparison_leaves_no_method_out():
 def test_targets_are_shares_of_the_starting_entropy():
     runs = one_lens.tuning(BASE, START)
     for task in TASK_NAMES:
-        target = runs[task, "Entrocraft alg1", 0.25].intervention.target
-        assert [target.value(0, 20), target.values[-1]] == pytest.approx([START[task], 0.25 * START[task]])
-        assert runs[task, "adaptive bonus", 0.75].intervention.target == pytest.approx(0.75 * START[task])
+        target = runs[task, "Entrocraft alg1", 0.5].intervention.target
+        assert [target.value(0, 20), target.values[-1]] == pytest.approx([0.5 * START[task], 0.125 * START[task]])
+        assert runs[task, "adaptive bonus", 0.25].intervention.target == pytest.approx(0.25 * START[task])
 
 
 def test_the_best_value_wins_and_ties_go_to_the_first():
