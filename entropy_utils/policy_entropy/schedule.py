@@ -58,11 +58,11 @@ class Schedule(Parameters):
         if isinstance(spec, (int, float)) and not isinstance(spec, bool):
             return cls(values=(float(spec),))
         try:
-            kind, *parts = spec.split(":")
+            kind, *parts = spec.split(":") if ":" in spec else ("constant", spec)
             pairs = [tuple(map(float, part.split("@"))) for part in parts]
             values = tuple(pair[0] for pair in pairs)
             places = tuple(place for _, place in pairs) if any(len(pair) > 1 for pair in pairs) else ()
-        except (AttributeError, ValueError):
+        except (AttributeError, ValueError, TypeError):
             raise ValueError(f"a schedule is {FORMS}") from None
         return cls(kind=kind, values=values, places=places)
 

@@ -45,9 +45,9 @@ class Entrocraft(NoIntervention):
 
     def side(self, entropy: Tensor, step: int, steps: int) -> Tensor:
         """m of every replica: +1 where the entropy (...,) lies above the band, -1 below it, 0 inside."""
-        distance = entropy - self.target.value(step, steps)
-        half = self.width / 2
-        return ((distance - half).clamp(min=0) + (distance + half).clamp(max=0)).sign()
+        low, high = (self.target.value(step, steps) + sign * self.width / 2 for sign in (-1, 1))
+        m = (entropy > high).to(entropy) - (entropy < low).to(entropy)
+        return torch.where(entropy.isnan(), entropy, m)
 
 
 def one_sided(rewards: Tensor, side: Tensor) -> Tensor:
