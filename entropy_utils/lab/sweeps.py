@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 TRIES = 3  # of a run whose worker is killed each time
+LINES = 20  # of progress at most, besides those of failed runs
 ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 PACKAGE = Path(entropy_utils.__file__).parent
@@ -57,7 +58,8 @@ def sweep(
     """Run named experiments, or those of a grid (see `experiment_grid`), side by side; their histories as ordered there.
 
     The runs get `workers` processes of this machine, one per core unless told otherwise, or the cluster that
-    ``$DASK_SCHEDULER_ADDRESS`` names (`workers` then says nothing). A line is printed as each one ends.
+    ``$DASK_SCHEDULER_ADDRESS`` names (`workers` then says nothing). A line is printed as each one ends, or as every few
+    end if there are many.
 
     With a `directory`, every finished run is written there in one step, and a run that is there already, whole and of the
     same parameters and code, is loaded and not run again. Several sweeps may share a directory.
@@ -96,7 +98,8 @@ def sweep(
                 end = f"{len(done[name].records)} records, {done[name].wall_s:.0f} s"
             remaining = len(missing) - number
             left = f", about {(time.perf_counter() - start) / number * remaining:.0f} s left" if remaining else ""
-            print(f"{name}: {end} ({number} of {len(missing)}{left})", flush=True)
+            if name in errors or not remaining or number % -(-len(missing) // LINES) == 0:
+                print(f"{name}: {end} ({number} of {len(missing)}{left})", flush=True)
     histories = {name: done[name] for name in experiments if name in done}
     if errors:
         raise SweepError(errors, histories) from next(iter(errors.values()))
