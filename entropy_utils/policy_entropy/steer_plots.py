@@ -35,7 +35,7 @@ def omega_map(fig: Figure, estimator: str = "theorem", advantage: str = "+1", ra
     ax.plot(-line / np.log(10), line, color=COLOURS[2], lw=5, alpha=0.5)
     ax.contour(place, entropy, omega, levels=[0], colors="black", linewidths=1.5)
     ax.set(xlabel="log10 of the probability of the sampled token", ylabel="entropy of its state (nats)", facecolor="0.85")
-    ax.set_title(f"{estimator}, A = {advantage}; black: no change, green: probability = exp(-H)")
+    ax.set_title(f"{estimator}, A = {advantage}; black: no change, green: exp(-H)", fontsize=10)
     ax.grid(False)
     fig.colorbar(image, ax=ax, label="estimated change per unit of step (nats)")
 

@@ -52,7 +52,8 @@ class TokenWeights(Experiment):
 
     def run(self) -> Iterator[Record]:
         """Records: seed, step (rollouts trained), method, entropy (nats, of a whole rollout); mean, sd, pinned and
-        probability as in `interventions.steer.Concentration`, means over the minibatches of that rollout.
+        probability as in `interventions.steer.Concentration`, means over the minibatches of that rollout that hold any
+        token, None if none does (all prompts of the rollout answered alike).
         """
         same = {name: getattr(self, name) for name in ("task", "seed", "replicas", "responses", "warm_up", "device")}
         steps = max(1, self.rollouts * (self.rounds - 1))
@@ -65,12 +66,13 @@ class TokenWeights(Experiment):
             batch = sample_rollout(policy, TASKS[self.task](), training.prompts, self.responses, generators)
             kept = batch.chosen(NoIntervention().prepare(batch.sampled()), training.keep, generators, training.minibatches)
             parts = [on_policy(kept.part(part, training.minibatches)) for part in range(training.minibatches)]
-            entropy = batch.metrics()["entropy"]
+            entropy, live = batch.metrics()["entropy"], sum(tokens.mask.any(-1).any(-1).float() for tokens in parts)
             for name, method in METHODS.items():
-                found = torch.stack([torch.stack(concentration(method, tokens)) for tokens in parts]).mean(0)
+                found = sum(torch.stack(concentration(method, tokens)) for tokens in parts) / live
                 for replica, seed in enumerate(training.seeds):
                     place = {"seed": seed, "step": look * self.rollouts, "method": name, "entropy": entropy[replica].item()}
-                    yield place | dict(zip(Concentration._fields, found[:, replica].tolist(), strict=True))
+                    values = found[:, replica].tolist() if live[replica] else [None] * len(found)
+                    yield place | dict(zip(Concentration._fields, values, strict=True))
 
 
 def on_policy(kept: Kept) -> Tokens:
