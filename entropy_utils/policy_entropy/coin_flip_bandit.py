@@ -64,9 +64,9 @@ class CoinFlipBandit(Experiment):
         """Records, each of the policy before the step's update (entropy in nats):
 
         entropy: exact, mean over the contexts; reward: mean over the rollout; accuracy, pass_at_32: probability that one
-        arm, or one of 32, is right in the learnable contexts (NaN without any); accepted: responses with an advantage other than 0 per
-        context, after `prepare`; negatives: failed responses per context; memory: the intervention's own; acted_on:
-        share of responses that the intervention took out or touched in the updates.
+        arm, or one of 32, is right in the learnable contexts (NaN without any); accepted: responses with an advantage
+        other than 0 per context, after `prepare`; negatives: failed responses per context; memory: the intervention's
+        own; acted_on: share of responses that the intervention took out or touched in the updates.
         """
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
