@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # of a run whose worker is killed each time
 LINES = 20  # of progress at most, besides those of failed runs
+START_S = 120  # within which a local worker has to be there
 ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 PACKAGE = Path(entropy_utils.__file__).parent
@@ -147,24 +149,31 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
     from dask.system import CPU_COUNT
     from distributed import KilledWorker, as_completed
 
-    waiting, names = iter(experiments), {}
-    with _cluster(min(workers or CPU_COUNT, len(experiments))) as (client, at_once):
+    waiting, names, tries = iter(experiments), {}, Counter()
+    with _cluster(min(workers or CPU_COUNT, len(experiments))) as (client, local):
         running = as_completed(loop=client.loop)
 
         def start(name: str) -> None:
-            future = client.submit(_run, experiments[name], pure=False, key=f"{name}-{len(names)}")
+            if local:  # one run per worker: whoever dies takes no other run along, and no result that is not here yet
+                client.wait_for_workers(running.count() + 1, timeout=START_S)
+            tries[name] += 1
+            future = client.submit(_run, experiments[name], pure=False)
             names[future.key] = name
             running.add(future)
 
-        # a local worker gets its next run when the last one is safe here, so that its death costs no finished run
-        for name in itertools.islice(waiting, at_once):
+        for name in itertools.islice(waiting, local):
             start(name)
         for future in running:
             name = names[future.key]
             try:
                 outcome = future.result()
             except KilledWorker as error:
-                outcome = RuntimeError(f"its worker was killed {error.allowed_failures + 1} times (out of memory?)")
+                if local and tries[name] < TRIES:
+                    print(f"{name}: its worker was killed, starts again", flush=True)
+                    start(name)
+                    continue
+                died = tries[name] if local else error.allowed_failures + 1
+                outcome = RuntimeError(f"its worker was killed {died} times (out of memory?)")
             except Exception as error:
                 outcome = error
             for following in itertools.islice(waiting, 1):
@@ -176,8 +185,7 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
 def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     """A client of the cluster in ``$DASK_SCHEDULER_ADDRESS``, else of fresh local workers, which end with the block.
 
-    With it how many runs it is to be given at a time, None for all. A cluster shares out its own; here the scheduler would
-    count a death against every run that a worker has been given, not only against the one that it was at.
+    With it the number of local workers, None for a cluster: that shares out all runs and repeats them as it is set up to.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -192,7 +200,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
             yield client, None
         return
     settings = {
-        "distributed.scheduler.allowed-failures": TRIES - 1,
+        "distributed.scheduler.allowed-failures": 0,  # we count: dask counts a death against all that the worker was given
         "distributed.scheduler.worker-ttl": None,  # a run may keep its worker from answering as long as it likes
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
@@ -205,7 +213,6 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     ):
         try:
             cluster.scale(workers)
-            client.wait_for_workers(1, timeout=60)
             yield client, workers
         finally:
             for nanny in cluster.workers.values():

@@ -159,7 +159,10 @@ def test_killed_workers_and_errors_cost_no_other_run(tmp_path, capfd):
     assert len(caught.value.histories["once"].records) == 5
     assert len(list((tmp_path / "kept").iterdir())) == 3
     out, err = capfd.readouterr()
-    assert out.count("\n") == 6
+    assert {name: out.count(f"{name}: its worker was killed, starts again\n") for name in experiments} == {
+        "once": 1, "long": 0, "always": 2, "bad": 0, "good": 0,
+    }  # fmt: skip
+    assert out.count("\n") == 9
     assert err == ""
 
 
