@@ -172,17 +172,23 @@ def factor_bars(fig: Figure, records: pd.DataFrame) -> None:
 
 def weights_while_training(fig: Figure, records: pd.DataFrame) -> None:
     """Share of pinned weights, mean weight, probability of the token that sets the scale; mean and range of seeds."""
-    panels = (("pinned", "share of tokens within 1 % of the largest weight"), ("mean", "mean weight"),
-              ("probability", "probability of the token with the largest estimate"))  # fmt: skip
-    for ax, (column, label) in zip(fig.subplots(1, 3), panels, strict=True):
+    panels = {
+        "pinned": "share of tokens within 1 % of the largest weight",
+        "mean": "mean weight",
+        "probability": "probability of the token with the largest estimate",
+    }
+    for ax, (column, label) in zip(fig.subplots(1, 3), panels.items(), strict=True):
         for (name, run), colour in zip(records.groupby("method", sort=False), COLOURS, strict=False):
+            if column == "probability" and name not in ("released", "theorem"):
+                continue  # it belongs to the form of the estimate, not to the map
             seeds = run.groupby("step")[column]
             ax.plot(seeds.mean().index, seeds.mean(), "o-", color=colour, label=name)
             ax.fill_between(seeds.mean().index, seeds.min(), seeds.max(), color=colour, alpha=0.15, lw=0)
         ax.set(xlabel="rollouts of training", ylabel=label)
     fig.axes[0].set(ylim=(0, 1))
     fig.axes[2].set(yscale="log")
-    fig.axes[1].legend(loc="lower left", bbox_to_anchor=(0, 0.2), fontsize=8)
+    fig.axes[1].legend(loc="center", bbox_to_anchor=(0.5, 0.68), fontsize=8, ncols=2)
+    fig.axes[2].legend(loc="upper right", fontsize=8)
 
 
 def entropy_and_price(fig: Figure, runs: Mapping[str, pd.DataFrame], smooth: int = 5) -> None:
