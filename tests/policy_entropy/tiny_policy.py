@@ -74,7 +74,9 @@ def config(folder: Path, **changes):
     return GRPOConfig(**{**settings, **changes})
 
 
-def make(model: Path, folder: Path, intervention="none", kind=None, written: bool = False, more: dict | None = None, **changes):
+def make(
+    model: Path, folder: Path, intervention="none", kind=None, written: bool = False, more: dict | None = None, **changes
+):
     """A trainer of `kind` (by default ours) on the tiny model; `changes` are settings of its GRPOConfig."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
