@@ -71,12 +71,10 @@ class SharedFeatures(Experiment):
         first, method = weight, self.intervention
         memory = torch.full((self.replicas,), method.first_memory, dtype=weight.dtype)
         for step in range(self.steps):
-            log_p = self.log_policy(phi, weight)
-            drawn = draw_tokens(log_p, uniform(sampling, (self.prompts, self.responses, self.positions)))
-            right = good.unsqueeze(2).expand(*drawn.shape, -1).gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
-            rewards = (right.to(weight.dtype).mean(-1) >= 0.5).to(weight.dtype)
+            drawn, rewards = self.answer(phi, weight, good, sampling)
             random = uniform(acting, drawn.shape[1:]) if "random" in method.uses else None
-            sampled = rollout(log_p, drawn, rewards, memory=memory, step=step, steps=self.steps, random=random)
+            place = {"memory": memory, "step": step, "steps": self.steps, "random": random}
+            sampled = rollout(self.log_policy(phi, weight), drawn, rewards, **place)
             prepared = method.prepare(sampled)
             memory = prepared.memory
             weight, acted = self.update(phi, weight, first, drawn, sampled, prepared, acting)
@@ -93,6 +91,20 @@ class SharedFeatures(Experiment):
             columns = {name: values.tolist() for name, values in record.items()}
             for replica, seed in enumerate(self.seeds):
                 yield {"step": step, "seed": seed} | {name: values[replica] for name, values in columns.items()}
+
+    def first_rollout(self) -> Sampled:
+        """The rollout before any update."""
+        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        phi, weight, good = self.world(generators)
+        memory = torch.full((self.replicas,), self.intervention.first_memory, dtype=weight.dtype)
+        return rollout(self.log_policy(phi, weight), *self.answer(phi, weight, good, generators), memory=memory)
+
+    def answer(self, phi: Tensor, weight: Tensor, good: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """Responses drawn from the policy, (S, P, G, T), and their rewards, 0 or 1, (S, P, G)."""
+        numbers = uniform(generators, (self.prompts, self.responses, self.positions))
+        drawn = draw_tokens(self.log_policy(phi, weight), numbers)
+        right = good.unsqueeze(2).expand(*drawn.shape, -1).gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+        return drawn, (right.to(weight.dtype).mean(-1) >= 0.5).to(weight.dtype)
 
     def world(self, generators: list[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
         """Features (S, P * T, F), weights (S, F, V) and good tokens (S, P, T, V) of every seed, float64."""
