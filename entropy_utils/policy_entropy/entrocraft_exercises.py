@@ -10,7 +10,6 @@ from scipy.special import softmax
 
 from entropy_utils.lab.lesson import Exercise
 
-from .entrocraft_published import AIME_25_TABLE_5
 from .grpo import group_advantages
 from .interventions import Entrocraft, Sampled
 from .output_baseline import entropy_effect, output_weights
@@ -77,19 +76,9 @@ def _scarce(answer: Callable[[float, int], float]) -> str | None:
     return None
 
 
-def _table_2(answer: float) -> str | None:
-    average = (79.0 + 65.0 + AIME_25_TABLE_5) / 3
-    if abs(answer - average) < 0.06:
-        return None
-    if abs(answer - (79.0 + 65.0 + 15.1) / 3) < 0.06:
-        return "That is the average of the row as it is printed in table 2. Which entry does table 5 print instead?"
-    return "A plain mean of three benchmarks: 79.0, 65.0 and the AIME-25 of table 5."
-
-
 EXERCISES: dict[str, Exercise] = {
     "8.1": Exercise("The weights of the baseline", 2, 15, _weights),
     "8.2": Exercise("The mean effect of a step", 2, 15, _zero_mean),
     "8.3": Exercise("A group that is all wrong", 1, 5, _all_wrong),
     "8.4": Exercise("How many negatives are left?", 2, 10, _scarce),
-    "8.5": Exercise("The average of table 2", 1, 5, _table_2),
 }

@@ -160,7 +160,6 @@ def controlled_runs(
         ax.axis("off")
     for ax in axes[::columns]:
         ax.set(ylabel="policy entropy H (nats)")
-    fig.tight_layout()
 
 
 def compared_controllers(fig: Figure, runs: Mapping[str, pd.DataFrame], target: Schedule) -> None:
