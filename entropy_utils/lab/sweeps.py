@@ -189,6 +189,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.utils import silence_logging_cmgr
 
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         try:
@@ -204,11 +205,14 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
         "distributed.scheduler.worker-ttl": None,  # a run may keep its worker from answering as long as it likes
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
-    quiet = {"silence_logs": logging.CRITICAL + 1, "scheduler_kwargs": here}
+    silent = logging.CRITICAL + 1
     with (
         _spawning(),
         dask.config.set(settings),
-        LocalCluster(n_workers=0, threads_per_worker=1, processes=True, memory_limit=0, **quiet) as cluster,
+        silence_logging_cmgr(silent),  # outlasts the cluster: killed workers are complained about late
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, memory_limit=0, silence_logs=silent, scheduler_kwargs=here
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         try:
