@@ -92,7 +92,10 @@ class Paper(_Table):
 
 
 class Notebook(_Table):
-    """One notebook: file name, title, package room, status, main experiment, exercises, budgets, paper and claims."""
+    """One notebook: file, title, package room, status, main experiment, exercises, budgets, paper and claims.
+
+    `hub` is the experiment of profile ``hub``: real models and data by name.
+    """
 
     id: str = Field(pattern=r"^\d\d$")
     file: str = Field(pattern=r"^\d\d_\w+\.ipynb$")
@@ -100,6 +103,7 @@ class Notebook(_Table):
     room: str = Field(pattern=r"^\w*$")
     status: Literal["written", "planned"]
     experiment: str | None = Field(None, pattern=_OBJECT)
+    hub: str | None = Field(None, pattern=_OBJECT)
     exercises: str | None = Field(None, pattern=_OBJECT)
     minutes: dict[Profile, float] = {}
     cell_limit_s: dict[Profile, float] = {}

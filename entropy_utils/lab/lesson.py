@@ -40,9 +40,10 @@ def open(notebook: str, profile: str | None = None, seed: int = 0, overrides: di
     """Open a notebook of the collection at a profile; the first code cell after the parameters calls this.
 
     `profile` None means ``$ENTROPY_PROFILE``, else ``laptop``; `overrides` change fields of the notebook's main
-    experiment. Anything unknown, of the wrong type or out of bounds, also a parameter that papermill injected under a
-    wrong name, is a one-line `ParameterError`. Seeds the global generators, sets torch to one thread, applies the
-    figure style, keeps the Hugging Face libraries off the network (except in profile ``hub``), prints one line.
+    experiment, in profile ``hub`` of its run on real models. Anything unknown, of the wrong type or out of bounds, also a
+    parameter that papermill injected under a wrong name, is a one-line `ParameterError`. Seeds the global generators,
+    sets torch to one thread, applies the figure style, keeps the Hugging Face libraries off the network (except in
+    profile ``hub``), prints one line.
     """
     entry = collection().notebook(notebook)
     _refuse_unknown_parameters()
@@ -74,7 +75,9 @@ class Lesson:
         self._exercises: dict[str, Exercise] = load_object(notebook.exercises) if notebook.exercises else {}
         if "seed" in overrides:
             raise ParameterError.of("overrides", overrides, "fields other than seed; seed is a parameter of its own")
-        if self._experiment:
+        if profile == "hub":
+            self.hub_experiment()
+        elif self._experiment:
             self.experiment()
         elif overrides:
             raise ParameterError.of("overrides", overrides, f"none: notebook {notebook.id} has no experiment")
@@ -88,10 +91,24 @@ class Lesson:
         return self.profile == "smoke"
 
     def experiment(self, **changes) -> Experiment:
-        """The main experiment at this profile and seed, with the user's overrides, and with changes, which win over all."""
+        """The main experiment at this profile and seed, with the user's overrides, and with changes, which win over all.
+
+        In profile ``hub`` the overrides belong to `hub_experiment`; an experiment without that profile is as in ``laptop``.
+        """
         if self._experiment is None:
             raise ParameterError(f"notebook {self.notebook.id} has no main experiment in the catalogue")
-        return self._experiment.profile(self.profile, **{"seed": self.seed, **self.overrides, **changes})
+        profile, overrides = self.profile, self.overrides
+        if profile == "hub":
+            profile, overrides = ("hub" if "hub" in self._experiment.profiles else "laptop"), {}
+        return self._experiment.profile(profile, **{"seed": self.seed, **overrides, **changes})
+
+    def hub_experiment(self, **changes) -> Experiment:
+        """The run on real models at this seed, in profile ``hub`` with the user's overrides; changes win over all."""
+        if self.notebook.hub is None:
+            allowed = f"smoke or laptop or gpu; notebook {self.notebook.id} has no run on real models"
+            raise ParameterError.of("profile", "hub", allowed)
+        overrides = self.overrides if self.profile == "hub" else {}
+        return load_object(self.notebook.hub).profile("hub", **{"seed": self.seed, **overrides, **changes})
 
     def pick(self, **choices) -> Any:
         """The value for this profile from ``smoke=, laptop=, gpu=, hub=``; one left out is the next smaller."""

@@ -18,7 +18,7 @@ def test_the_committed_catalogue_has_all_notebooks_and_only_papers_claims():
     assert [n.id for n in catalogue.notebooks if n.paper is None] == ["00", "10"]
     for notebook in catalogue.notebooks:
         assert notebook.status == "written" or not notebook.claims
-        for name in (notebook.experiment, notebook.exercises):
+        for name in (notebook.experiment, notebook.hub, notebook.exercises):
             assert name is None or load_object(name)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from entropy_utils import lab
 from entropy_utils.lab import catalogue, lesson
-from tests.lab.toy import Toy
+from tests.lab.toy import HubToy, Toy
 from tests.throwaway import claim, collection, entry
 
-WITH_TOY = 'experiment = "tests.lab.toy:Toy"\nexercises = "tests.lab.toy:EXERCISES"\n'
+WITH_TOY = 'experiment = "tests.lab.toy:Toy"\nhub = "tests.lab.toy:HubToy"\nexercises = "tests.lab.toy:EXERCISES"\n'
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,9 @@ def test_the_profile_comes_from_the_environment_unless_given(monkeypatch):
         (("06",), r"field 'notebook': got '06' \(str\), allowed: 04, 05"),
         (("05", "laptob"), r"field 'profile': got 'laptob' \(str\), allowed: smoke or laptop or gpu or hub"),
         (("05", 1), r"field 'profile': got 1 \(int\)"),
-        (("05", "hub"), r"field 'profile': got 'hub' \(str\), allowed: smoke or laptop or gpu$"),
+        (("04", "hub"), r"field 'profile': got 'hub' \(str\), allowed: smoke or laptop or gpu; notebook 04 has no run on"),
+        (("05", "hub", 0, {"width": 2}), "unknown field 'width': got 2"),
+        (("05", "hub", 0, {"seed": 2}), "field 'overrides': .*seed is a parameter of its own"),
         (("05", None, "3"), r"field 'seed': got '3' \(str\), allowed: integer from 0 to 2147483647"),
         (("05", None, True), r"field 'seed': got True \(bool\)"),
         (("05", None, 2**31), "field 'seed': got 2147483648"),
@@ -99,8 +101,19 @@ def test_seeds_are_set_and_the_network_libraries_kept_offline():
 
 
 def test_the_hub_profile_leaves_the_network_alone():
-    lab.open("04", "hub")
+    lab.open("05", "hub")
     assert "HF_HUB_OFFLINE" not in os.environ
+
+
+def test_in_the_hub_profile_overrides_belong_to_the_run_on_real_models():
+    opened = lab.open("05", "hub", 4, {"model": "mine"})
+    assert opened.hub_experiment() == HubToy(seed=4, model="mine")
+    assert opened.hub_experiment(model="other", steps=5) == HubToy(seed=4, model="other", steps=5)
+    assert opened.experiment() == Toy(seed=4)
+    elsewhere = lab.open("05", "smoke", 4, {"rate": 0.5})
+    assert elsewhere.hub_experiment() == HubToy(seed=4)
+    with pytest.raises(lab.ParameterError, match="notebook 04 has no run on real models"):
+        lab.open("04").hub_experiment()
 
 
 def test_a_change_that_defines_a_run_wins_over_the_users_overrides():

@@ -40,6 +40,16 @@ class Toy(Experiment):
         return self.steps
 
 
+class HubToy(Experiment):
+    profiles: ClassVar = {"hub": {}}
+
+    model: str = "named"
+    steps: int = Field(10, ge=1, le=5000)
+
+    def run(self):
+        yield {"step": 0, "value": 0.0}
+
+
 EXERCISES = {
     "5.1": Exercise("Half of one", 1, 2, lambda answer: None if abs(answer - 0.5) < 1e-9 else "Divide by two."),
 }
