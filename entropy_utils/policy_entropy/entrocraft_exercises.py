@@ -63,7 +63,7 @@ def _all_wrong(answer: dict[str, float]) -> str | None:
 
 
 def _scarce(answer: Callable[[float, int], float]) -> str | None:
-    for luck, size in ((0.5, 8), (0.9, 8), (0.99, 8), (0.7, 4)):
+    for luck, size in ((0.9, 8), (0.5, 8), (0.99, 8), (0.7, 4)):
         exact = size * (1 - luck) * (1 - (1 - luck) ** (size - 1))
         got = answer(luck, size)
         if np.isclose(got, exact, rtol=1e-6):
