@@ -160,25 +160,6 @@ def _baseline_on_curve(p, rest: float):
     return p * dynamics.discriminator_on_curve(p, rest) + (1 - p) * q * (np.log(q) + h)
 
 
-def error_slopes(fig: Figure, step: str = "GRPO step", forget: bool = False, actions: int = 8, seed: int = 0) -> None:
-    """Error of the first- and second-order predictions against the size of the step; `forget` leaves the baseline out."""
-    rng = np.random.default_rng(seed)
-    logits, token, sizes = rng.normal(size=actions), int(rng.integers(actions)), np.logspace(-3, 0.5, 50)
-    make = tabular.sampled_step if step == "GRPO step" else lambda z, k, _, a: dynamics.single_logit_step(z, k, a)
-    moves = [make(logits, token, 1.0, a) for a in sizes]
-    exact = np.array([dynamics.exact_change(logits, move) for move in moves])
-    ax = fig.subplots()
-    for order, colour in ((1, COLOURS[0]), (2, COLOURS[1])):
-        predicted = np.array([tabular.predicted_entropy_change(logits, move, order) for move in moves])
-        if forget and step == "GRPO step":
-            predicted = predicted - sizes * dynamics.baseline(logits)
-        error = np.abs(exact - predicted) + 1e-16
-        slope = dynamics.log_log_slope(sizes[:20], error[:20])
-        ax.loglog(sizes, error, color=colour, label=f"order {order}: slope {slope:.1f}")
-    ax.set(xlabel="size of the step, eps or alpha", ylabel="error of the predicted change (nats)", ylim=(1e-14, 10))
-    ax.legend(loc="upper left")
-
-
 def painter(
     fig: Figure, rewarded_probable: bool = True, rewarded_rare: bool = True, punished_probable: bool = True,
     punished_rare: bool = True, score: str = "S", seed: int = 0,

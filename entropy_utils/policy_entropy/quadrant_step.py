@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -33,7 +34,6 @@ class QuadrantStep(Experiment):
         "hub": {},
     }
 
-    score: Literal["S", "D"] = Field("S", description="whose sign is the second one of a quadrant")
     replicas: int = Field(5, ge=1, le=64, description="seeds side by side")
     batches: int = Field(8, ge=1, le=10_000, description="batches, one step on each")
     prompts: int = Field(64, ge=1, le=65536, description="prompts per batch")
@@ -43,10 +43,10 @@ class QuadrantStep(Experiment):
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="where to compute; auto takes a GPU if there is one")
 
     def length(self) -> int:
-        return self.batches * len(QUADRANTS) * self.replicas
+        return self.batches * 2 * len(QUADRANTS) * self.replicas
 
     def run(self) -> Iterator[Record]:
-        """Records: seed, batch, quadrant, share (of the tokens), own_change and entropy_change (nats).
+        """Records: seed, batch, score (S or D), quadrant, share (of the tokens), own_change and entropy_change (nats).
 
         The change is a mean over the states of the quadrant's own tokens, and over all states of the groups trained on.
         """
@@ -59,10 +59,9 @@ class QuadrantStep(Experiment):
             kept = rollout.chosen(NoIntervention().prepare(rollout.sampled()), self.prompts, generators)
             before, mask = policy_logits(policy, kept), kept.mask.flatten(1, 2)
             statistics = token_statistics(kept.responses, before)
-            score = discriminator(statistics.log_prob, statistics.entropy)
-            if self.score == "D":
-                score = score - baseline(statistics.entropy, statistics.sum_p2, statistics.sum_p2_log_p)
-            for quadrant in QUADRANTS:
+            s = discriminator(statistics.log_prob, statistics.entropy)
+            d = s - baseline(statistics.entropy, statistics.sum_p2, statistics.sum_p2_log_p)
+            for (name, score), quadrant in itertools.product((("S", s), ("D", d)), QUADRANTS):
                 good, probable = (sign == "+" for sign in quadrant)
                 own = ((kept.token_advantages > 0) == good) & ((score > 0) == probable)
                 own = own.flatten(1, 2) & mask
@@ -70,5 +69,5 @@ class QuadrantStep(Experiment):
                 measured = entropy_change_from_logits(before, after)[0].flatten(1, 2)
                 means = (masked_mean(x, m).flatten().tolist() for x, m in ((own, mask), (measured, own), (measured, mask)))
                 for seed, *found in zip(seeds, *means, strict=True):
-                    names = ("share", "own_change", "entropy_change")
-                    yield {"seed": seed, "batch": batch, "quadrant": quadrant} | dict(zip(names, found, strict=True))
+                    changes = dict(zip(("share", "own_change", "entropy_change"), found, strict=True))
+                    yield {"seed": seed, "batch": batch, "score": name, "quadrant": quadrant} | changes
