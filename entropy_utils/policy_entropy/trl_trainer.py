@@ -102,6 +102,9 @@ class EntropyGRPOTrainer(GRPOTrainer):
         self.memory, self.rollout = method.first_memory, 0
         self._rewards: Tensor | None = None
 
+    def _send_telemetry(self) -> None:
+        """TRL reports every run to its makers; this trainer does not."""
+
     # one rollout
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
