@@ -84,12 +84,13 @@ def painted_schedule(
     ax.fill_between(steps, curve - width / 2, curve + width / 2, color=COLOURS[4], alpha=0.4, lw=0, label="your band")
     ax.plot(np.array(target.places) * len(steps), target.values, "o", color=COLOURS[4], clip_on=False)
     ax.plot(steps, run["entropy"], color=RIGHT, label="entropy of the bandit")
-    ax.set(ylabel="entropy H (nats)", ylim=(0, 2.05), title=f"RMSE to the centre after step 40: {error:.3f} nats")
+    ax.set(ylabel="entropy H (nats)", ylim=(0, 2.05), yticks=[0, 0.5, 1, 1.5, 2])
+    ax.set_title(f"RMSE to the centre after step 40: {error:.3f} nats")
     ax.legend(loc="upper right", ncols=2)
     for m, colour, label in ((-1, COLOURS[0], "only negatives"), (1, COLOURS[1], "only positives"), (0, "0.75", "all")):
         accepted = np.where(run["m"] == m, run["accepted"], 0)
         low.fill_between(steps, accepted, step="mid", color=colour, lw=0, label=label)
-    low.set(xlabel="step", ylabel="accepted\nof 8", ylim=(0, 8), xlim=(0, len(steps)))
+    low.set(xlabel="step", ylabel="accepted\nof 8", ylim=(0, 8), yticks=[0, 8], xlim=(0, len(steps)))
     low.legend(loc="upper center", ncols=3, fontsize=7)
 
 
