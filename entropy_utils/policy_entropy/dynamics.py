@@ -53,6 +53,13 @@ def discriminator_on_curve(p: float | np.ndarray, rest: float) -> float | np.nda
     return p * (1 - p) * (np.log(p / (1 - p)) + rest)
 
 
+def baseline_on_curve(p: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """E_p[S] along the curve, for p (N,) and the others' probabilities among themselves, rest (V - 1,)."""
+    q = (1 - p)[:, None] * rest
+    h = entropy_on_curve(p, entr(rest).sum())
+    return p * discriminator_on_curve(p, entr(rest).sum()) + (q * (h[:, None] * q - entr(q))).sum(-1)
+
+
 def peak(rest: float) -> tuple[float, float]:
     """Probability and entropy at the top of that curve: p* = 1 / (1 + e^R), H* = log(1 + e^R), so p* = e^-H*."""
     return float(expit(-rest)), float(np.logaddexp(0, rest))
@@ -89,9 +96,12 @@ def log_ratio_change(logits: np.ndarray) -> np.ndarray:
 
 
 def disagreement(logits: np.ndarray) -> np.ndarray:
-    """Probability of the tokens with 0 < S_k < E_p[S], (...,): the two theorems predict opposite signs for them."""
-    s = discriminator(logits)
-    return (np.exp(log_softmax(logits, axis=-1)) * ((s > 0) & (s < baseline(logits)[..., None]))).sum(-1)
+    """Probability of the tokens with 0 < S_k < E_p[S], (...,): the two theorems predict opposite signs for them.
+
+    Differences below 1e-14 nats count as none, so that a uniform policy has no such tokens.
+    """
+    s, mean = discriminator(logits), baseline(logits)[..., None]
+    return (np.exp(log_softmax(logits, axis=-1)) * ((s > 1e-14) & (mean - s > 1e-14))).sum(-1)
 
 
 def probability_covariance(logits: np.ndarray) -> np.ndarray:

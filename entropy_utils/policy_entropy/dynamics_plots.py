@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.special import log_softmax
+from scipy.special import entr, log_softmax
 
 from . import dynamics, plots, tabular
 from .plots import COLOURS
@@ -135,29 +135,28 @@ def single_logit(fig: Figure, token: int = 2, eps: float = 1.0, spread: float = 
     fig.suptitle(f"entropy change: exact {change:+.4f}, first order {slope * eps:+.4f} nats", fontsize=10)
 
 
-def thresholds(fig: Figure, p: float = 0.25, others: int = 6) -> None:
-    """S of a token of probability p among equal others, the baseline E[S], and where the two theorems disagree."""
-    grid = np.linspace(1e-3, 0.999, 400)
-    rest = np.log(others)
-    s, mean = (f(grid, rest) for f in (dynamics.discriminator_on_curve, _baseline_on_curve))
-    here, limit = dynamics.discriminator_on_curve(p, rest), _baseline_on_curve(p, rest)
+def thresholds(fig: Figure, p: float = 0.2, favourite: float = 0.6, others: int = 10) -> None:
+    """S of a token of probability p, the baseline E[S] of its state, and where the two theorems disagree.
+
+    Of the rest one token holds the share `favourite`; the others are equal.
+    """
+    rest = np.append(favourite, np.full(others, (1 - favourite) / others))
+    entropy = entr(rest).sum()
+    grid = np.append(np.linspace(1e-3, 0.999, 400), p)
+    s, mean = dynamics.discriminator_on_curve(grid, entropy), dynamics.baseline_on_curve(grid, rest)
     ax = fig.subplots()
-    ax.plot(grid, s, color=COLOURS[0], label="S of the token")
-    ax.plot(grid, mean, color=COLOURS[1], label="E[S] of the state")
-    ax.fill_between(grid, -1, 2, where=(s > 0) & (s < mean), color=COLOURS[4], alpha=0.3, lw=0, label="they disagree")
+    ax.plot(grid[:-1], s[:-1], color=COLOURS[0], label="S of the token")
+    ax.plot(grid[:-1], mean[:-1], color=COLOURS[1], label="E[S] of the state")
+    zone = (s > 0) & (s < mean)
+    ax.fill_between(grid[:-1], -1, 3, where=zone[:-1], color=COLOURS[4], alpha=0.3, lw=0, label="they disagree")
     ax.axhline(0, color="0.3", lw=1)
-    ax.plot([p, p], [here, limit], "o", color="0.2")
-    names = ["falls" if x > 0 else "rises" if x < 0 else "stays" for x in (here, here - limit)]
-    ax.set(xlabel="probability of the token", ylabel="nats", xlim=(0, 1), ylim=(min(-0.2, s.min()), max(s.max(), 0.3) * 1.1))
-    ax.set_title(f"rewarded: entropy {names[0]} if its logit moves alone, {names[1]} under a GRPO step", fontsize=10)
+    ax.plot([p, p], [s[-1], mean[-1]], "o", color="0.2")
+    alone, together = ("falls" if x > 0 else "rises" for x in (s[-1], s[-1] - mean[-1]))
+    ax.set(
+        xlabel="probability of the token", ylabel="nats", xlim=(0, 1), ylim=(s.min() - 0.02, 1.4 * max(s.max(), mean.max()))
+    )
+    ax.set_title(f"rewarded: entropy {alone} if its logit moves alone, {together} under a GRPO step", fontsize=10)
     ax.legend(loc="upper left", fontsize=8)
-
-
-def _baseline_on_curve(p, rest: float):
-    """E[S] of a token p and e^rest equal others."""
-    q = (1 - p) * np.exp(-rest)
-    h = dynamics.entropy_on_curve(p, rest)
-    return p * dynamics.discriminator_on_curve(p, rest) + (1 - p) * q * (np.log(q) + h)
 
 
 def painter(
