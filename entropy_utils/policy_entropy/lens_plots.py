@@ -149,35 +149,23 @@ def reward_and_diversity(
     """Reward against diversity at the end: mean and 95 % interval of every method, the front of those nothing beats.
 
     tables: `summary` of each task; columns: for each task the diversity column and its label; tried: means of every tuning
-    run by (task, method, value), drawn as faint dots.
+    run by (task, method, value), drawn as faint dots where they lie inside the picture. Methods are numbered as listed.
     """
     axes = np.atleast_1d(fig.subplots(1, len(tables)))
     for ax, (task, table) in zip(axes, tables.items(), strict=True):
         column, label = columns[task]
         pair = table[[column, "exam_pass_at_1"]].groupby(level=0, sort=False)
-        means, error = pair.mean(), pair.sem() * stats.t.ppf(0.975, pair.size().iloc[0] - 1)
+        means, reach = pair.mean(), pair.sem() * stats.t.ppf(0.975, pair.size().iloc[0] - 1)
         front = pareto(means, column, "exam_pass_at_1")
-        for key, values in (tried or {}).items():
-            if key[0] == task:
-                ax.plot(values[column], values["exam_pass_at_1"], ".", color="0.8", markersize=4, zorder=0)
-        for name, (x, y) in means.iterrows():
-            colour = COLOURS[1] if name in front else COLOURS[0] if name != BASE else "black"
-            ax.errorbar(x, y, error.loc[name].iloc[1], error.loc[name].iloc[0], fmt="o", color=colour, lw=0.7, markersize=5)
-        ax.plot(means.loc[front, column], means.loc[front, "exam_pass_at_1"], color=COLOURS[1], lw=1, alpha=0.6)
-        _spread_labels(ax, means, front)
-        ax.set(xlabel=label, ylabel="reward: pass@1 of the exam", title=TASK_NAMES[task])
-
-
-def _spread_labels(ax, means: pd.DataFrame, front: list[str]) -> None:
-    """Names to the right of the axes, evenly spaced in the order of the rewards, each with a line to its point."""
-    low, high = ax.get_ylim()
-    ordered = means.iloc[:, 1].sort_values()
-    heights = np.linspace(low, high, len(ordered))
-    edge = ax.get_xlim()[1]
-    for (name, y), height in zip(ordered.items(), heights, strict=True):
-        ax.annotate(
-            name, (means.loc[name].iloc[0], y), (edge + 0.04 * (edge - ax.get_xlim()[0]), height), fontsize=7.5,
-            va="center", annotation_clip=False, fontweight="bold" if name in front else None,
-            arrowprops={"arrowstyle": "-", "color": "0.7", "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
-        )  # fmt: skip
-    ax.set_ylim(low, high)
+        ax.plot(means.loc[front, column], means.loc[front, "exam_pass_at_1"], color=COLOURS[1], lw=1.2)
+        for number, (name, (x, y)) in enumerate(means.iterrows(), 1):
+            colour = COLOURS[1] if name in front else COLOURS[0]
+            ax.errorbar(x, y, *reach.loc[name].iloc[::-1], color=colour, lw=0.6, alpha=0.35)
+            dot = {"boxstyle": "circle,pad=0.15", "fc": colour, "ec": "white", "lw": 0.6}
+            ax.annotate(str(number), (x, y), color="white", fontsize=7, ha="center", va="center", bbox=dot)
+        ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim(), xlabel=label, ylabel="reward: pass@1 of the exam")
+        ax.set_title(TASK_NAMES[task])
+        inside = [values for key, values in (tried or {}).items() if key[0] == task]
+        ax.plot([v[column] for v in inside], [v["exam_pass_at_1"] for v in inside], ".", color="0.75", zorder=0)
+    names = [f"{number:2d}  {name}" for number, name in enumerate(means.index, 1)]
+    axes[-1].text(1.04, 1.0, "\n".join(names), transform=axes[-1].transAxes, va="top", fontsize=8.5, linespacing=1.5)

@@ -56,12 +56,19 @@ def test_forest_fills_only_what_survives_the_correction():
     np.testing.assert_allclose([dot.get_xdata()[0] for dot in dots], tables["digit_sum"].difference)
 
 
-def test_reward_and_diversity_names_every_method_once():
+def test_reward_and_diversity_numbers_every_method_where_it_is():
     tables = {task: table() for task in TASK_NAMES}
     columns = dict.fromkeys(TASK_NAMES, ("exam_pass_at_16", "diversity"))
     lens_plots.reward_and_diversity(fig := Figure(), tables, columns, {("digit_sum", "A", 0.1): tables["digit_sum"].iloc[0]})
-    for ax in fig.axes:
-        assert sorted(text.get_text() for text in ax.texts) == sorted(NAMES)
+    numbers = [str(number) for number in range(1, len(NAMES) + 1)]
+    assert [text.get_text() for text in fig.axes[0].texts] == numbers
+    *shown, legend = (text.get_text() for text in fig.axes[1].texts)
+    assert shown == numbers
+    assert [line.split(maxsplit=1) for line in legend.splitlines()] == [[*pair] for pair in zip(numbers, NAMES, strict=True)]
+    for ax, rows in zip(fig.axes, tables.values(), strict=True):
+        means = rows.groupby(level=0).mean()
+        for text, name in zip(ax.texts, NAMES, strict=False):
+            assert text.xy == pytest.approx((means.exam_pass_at_16[name], means.exam_pass_at_1[name]))
 
 
 def test_panels_show_each_method_beside_plain_grpo():
