@@ -68,4 +68,3 @@ EXERCISES: dict[str, Exercise] = {
     "5.3": Exercise("The largest score of a right token", 2, 10, _largest_right_score),
     "5.4": Exercise("The slope of the bandit's law", 3, 20, _bandit_slope),
 }
-

@@ -214,9 +214,14 @@ class Rollout:
         return Sampled(**same, advantages=group_advantages(self.rewards, scale), memory=memory, **place)
 
     def chosen(
-        self, prepared: Prepared, keep: int, generators: list[torch.Generator], least: int = 1, uniform_too: bool = False
+        self,
+        prepared: Prepared | Sampled,
+        keep: int,
+        generators: list[torch.Generator],
+        least: int = 1,
+        uniform_too: bool = False,
     ) -> Kept:
-        """At most `keep` of the groups in which some response has an advantage, in random order.
+        """At most `keep` of the groups in which some response has an advantage, in random order, as prepared or as sampled.
 
         There are as many places as the replica with most of them needs, and `least` (a group for every minibatch);
         where a replica has fewer groups, masked ones fill up. `uniform_too` keeps the groups without any advantage as

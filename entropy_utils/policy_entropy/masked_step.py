@@ -14,7 +14,6 @@ from entropy_utils.language_model.stacked import StackedLlama
 
 from .covariance import entropy_change_from_logits, masked_mean, select_largest, token_covariance
 from .grpo import GRPO, Kept, policy_logits, sample_rollout, token_logp_and_entropy, uniform
-from .interventions import NoIntervention
 from .tasks import TASKS
 from .warm_up import WarmUp
 
@@ -52,7 +51,7 @@ class MaskedStep(Experiment):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)
-            kept = rollout.chosen(NoIntervention().prepare(rollout.sampled()), self.prompts, generators)
+            kept = rollout.chosen(rollout.sampled(), self.prompts, generators)
             before = policy_logits(policy, kept)
             numbers = uniform(generators, rollout.mask.shape[1:])  # for all groups: independent of the other seeds
             random = numbers[:, : kept.mask.shape[1]].flatten(1, 2).to(kept.mask.device)

@@ -18,7 +18,6 @@ from entropy_utils.language_model import token_statistics
 from .covariance import entropy_change_from_logits
 from .estimators import agreement, estimates
 from .grpo import GRPO, policy_logits, sample_rollout
-from .interventions import NoIntervention
 from .masked_step import logits_after_step
 from .tasks import TASKS
 from .warm_up import WarmUp
@@ -58,7 +57,7 @@ class OneStepContest(Experiment):
         generators = [torch.Generator().manual_seed(seed) for seed in start.seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)
-            kept = rollout.chosen(NoIntervention().prepare(rollout.sampled()), self.prompts, generators)
+            kept = rollout.chosen(rollout.sampled(), self.prompts, generators)
             before = policy_logits(policy, kept)
             measured, _ = entropy_change_from_logits(before, logits_after_step(policy, kept, self.lr))
             statistics = token_statistics(kept.responses, before)

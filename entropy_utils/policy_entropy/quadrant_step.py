@@ -15,7 +15,6 @@ from entropy_utils.language_model import token_statistics
 from .covariance import entropy_change_from_logits, masked_mean
 from .estimators import baseline, discriminator
 from .grpo import GRPO, policy_logits, sample_rollout
-from .interventions import NoIntervention
 from .masked_step import logits_after_step
 from .tasks import TASKS
 from .warm_up import WarmUp
@@ -56,7 +55,7 @@ class QuadrantStep(Experiment):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)
-            kept = rollout.chosen(NoIntervention().prepare(rollout.sampled()), self.prompts, generators)
+            kept = rollout.chosen(rollout.sampled(), self.prompts, generators)
             before, mask = policy_logits(policy, kept), kept.mask.flatten(1, 2)
             statistics = token_statistics(kept.responses, before)
             s = discriminator(statistics.log_prob, statistics.entropy)

@@ -13,7 +13,7 @@ from pydantic import Field
 from entropy_utils.lab.experiment import Experiment, Record
 
 from .grpo import GRPO, Kept, sample_rollout
-from .interventions import NoIntervention, Steer, Tokens
+from .interventions import Steer, Tokens
 from .interventions.steer import Concentration, concentration
 from .tasks import TASKS
 from .warm_up import WarmUp
@@ -64,7 +64,7 @@ class TokenWeights(Experiment):
             if look:
                 deque(islice(trained, self.rollouts * self.replicas), maxlen=0)
             batch = sample_rollout(policy, TASKS[self.task](), training.prompts, self.responses, generators)
-            kept = batch.chosen(NoIntervention().prepare(batch.sampled()), training.keep, generators, training.minibatches)
+            kept = batch.chosen(batch.sampled(), training.keep, generators, training.minibatches)
             parts = [on_policy(kept.part(part, training.minibatches)) for part in range(training.minibatches)]
             entropy, live = batch.metrics()["entropy"], sum(tokens.mask.any(-1).any(-1).float() for tokens in parts)
             for name, method in METHODS.items():

@@ -63,7 +63,7 @@ def judged(rollout, seed=0, share=0.5):
 
 def chosen(rollout, keep, generators, *rest, **more):
     """The groups of a rollout that plain GRPO trains on."""
-    return rollout.chosen(NoIntervention().prepare(rollout.sampled()), keep, generators, *rest, **more)
+    return rollout.chosen(rollout.sampled(), keep, generators, *rest, **more)
 
 
 def kept_groups(policy, seeds=(0,), prompts=6, responses=4, keep=6, least=2):

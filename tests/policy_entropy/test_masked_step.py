@@ -12,7 +12,6 @@ from entropy_utils.lab.experiment import collect
 from entropy_utils.language_model.stacked import StackedLlama
 from entropy_utils.policy_entropy.covariance import token_covariance
 from entropy_utils.policy_entropy.grpo import Rollout, policy_logits, sample_rollout, uniform
-from entropy_utils.policy_entropy.interventions import NoIntervention
 from entropy_utils.policy_entropy.masked_step import SELECTIONS, MaskedStep, logits_after_step
 from entropy_utils.policy_entropy.tasks import DigitSum, NoisyLookup
 from entropy_utils.policy_entropy.warm_up import WarmUp
@@ -33,7 +32,7 @@ def kept(policy):
     rollout = sample_rollout(policy, DigitSum(), 8, 4, generators)
     rewards = (torch.rand(rollout.rewards.shape, generator=generators[0]) < 0.3).float()
     found = Rollout(**{**vars(rollout), "rewards": rewards})
-    found = found.chosen(NoIntervention().prepare(found.sampled()), 8, generators, 8)
+    found = found.chosen(found.sampled(), 8, generators, 8)
     assert not found.mask.flatten(2).any(-1).all()
     return found
 
