@@ -48,7 +48,9 @@ def questions(dataset: str, split: str) -> Dataset:
     tail = BOXED if dataset in SOURCES else ""
 
     def row(example: dict[str, Any]) -> dict[str, str]:
-        answer = str(example[source.answer]).rpartition("####")[2].strip().replace(",", "" if "gsm8k" in dataset else ",")
+        answer = str(example[source.answer])
+        if dataset == "openai/gsm8k":  # a worked solution that ends in "#### 1,200"
+            answer = answer.rpartition("####")[2].strip().replace(",", "")
         return {"prompt": str(example[source.prompt]) + tail, "answer": answer}
 
     return rows.map(row, remove_columns=rows.column_names)
