@@ -42,7 +42,7 @@ class SweepError(RuntimeError):
     """Some runs failed: `errors` says why, by name; `histories` holds those that did not."""
 
     def __init__(self, errors: dict[str, Exception], histories: dict[str, History]):
-        causes = "; ".join(f"{name} ({_line(error)})" for name, error in errors.items())
+        causes = "; ".join(f"{_shown(name)} ({_line(error)})" for name, error in errors.items())
         super().__init__(f"{len(errors)} of {len(errors) + len(histories)} experiments failed: {causes}")
         self.errors, self.histories = errors, histories
 
@@ -101,7 +101,7 @@ def sweep(
             remaining = len(missing) - number
             left = f", about {(time.perf_counter() - start) / number * remaining:.0f} s left" if remaining else ""
             if name in errors or not remaining or number % -(-len(missing) // LINES) == 0:
-                print(f"{name}: {end} ({number} of {len(missing)}{left})", flush=True)
+                print(f"{_shown(name)}: {end} ({number} of {len(missing)}{left})", flush=True)
     histories = {name: done[name] for name in experiments if name in done}
     if errors:
         raise SweepError(errors, histories) from next(iter(errors.values()))
@@ -142,6 +142,11 @@ def experiment_grid(
     return found
 
 
+def _shown(name: Any) -> str:
+    """The name of a run in messages; a tuple as its parts."""
+    return " ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
 def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iterator[tuple[str, Any]]:
     """The name of every run as it ends, with what `_run` returned or the exception that it ended with."""
     if not experiments:
@@ -169,7 +174,7 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
                 outcome = future.result()
             except KilledWorker as error:
                 if local and tries[name] < TRIES:
-                    print(f"{name}: its worker was killed, starts again", flush=True)
+                    print(f"{_shown(name)}: its worker was killed, starts again", flush=True)
                     start(name)
                     continue
                 died = tries[name] if local else error.allowed_failures + 1
