@@ -115,7 +115,7 @@ def one_sided_curves(
     ax = fig.subplots()
     for side, colour in SIDES.items():
         _band(ax, runs[setting, side], "entropy", colour, side, 1)
-    ax.set(xlabel="step", ylabel="policy entropy H (nats)", ylim=(0, 2.4), title=setting)
+    ax.set(xlabel="step", ylabel="policy entropy H (nats)", ylim=(0, 3), title=setting)
     ax.legend(loc="upper left")
 
 
@@ -133,7 +133,7 @@ def authority(fig: Figure, runs: Mapping[tuple[str, str], pd.DataFrame]) -> None
     ax.set(yticks=range(len(settings)), yticklabels=settings, xlabel="entropy change (nats)")
     ax.invert_yaxis()
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[:3], labels[:3], loc="lower right")
+    ax.legend(handles[:3], labels[:3], loc="upper right")
     ax.grid(axis="y", visible=False)
 
 

@@ -14,8 +14,8 @@ TARGETS: dict[str, tuple[str, str]] = {
     "linear, code": ("linear:1.2:0.6", "code"),
     "constant, code": ("constant:1.3", "code"),
     "cosine, alg1": ("cosine:1.2:0.6", "alg1"),
-    "steps down, alg1": ("steps:1.2@0:0.9@0.35:0.6@0.7", "alg1"),
-    "raised late, code": ("steps:1.2@0:0.8@0.125:1.2@0.25:0.7@0.625", "code"),
+    "free hand, alg1": ("points:1.2@0:0.8@0.25:0.95@0.5:0.6@1", "alg1"),
+    "raised late, code": ("steps:1.2@0:0.8@0.25:1.2@0.5", "code"),
 }
 """Target curve and variant of the runs that show what the controller can follow."""
 
