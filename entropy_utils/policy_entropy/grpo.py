@@ -128,7 +128,7 @@ class GRPO(Experiment):
             record["acted_on"] = self.update(policy, reference, optimizer, kept, generators, memory)
             if diagnose:
                 measured, predicted = entropy_change_from_logits(before, policy_logits(policy, kept))
-                flat_mask = kept.mask.flatten(1, 2)
+                flat_mask = kept.valid.flatten(1, 2)
                 record["entropy_change"] = masked_mean(measured.flatten(1, 2), flat_mask).flatten()
                 record["predicted_change"] = masked_mean(predicted.flatten(1, 2), flat_mask).flatten()
             columns = {name: values.tolist() for name, values in record.items()}
