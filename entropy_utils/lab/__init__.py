@@ -20,6 +20,7 @@ _MODULE_OF = {
     "ClaimsTable": "claims",
     "Catalogue": "catalogue",
     "show": "figures",
+    "show_animation": "figures",
     "show_source": "figures",
     "use_style": "figures",
     "Playground": "playground",

@@ -31,9 +31,7 @@ def show(fig: Figure, caption: str, alt: str) -> None:
 
     `caption` tells what to see; `alt` describes the picture to someone who cannot see it. Both are required.
     """
-    for name, text in (("caption", caption), ("alt", alt)):
-        if not isinstance(text, str) or not text.strip():
-            raise ParameterError.of(name, text, "a sentence")
+    check_words(caption, alt)
     picture = io.BytesIO()
     fig.savefig(picture, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
     if "matplotlib.pyplot" in sys.modules:
@@ -41,9 +39,24 @@ def show(fig: Figure, caption: str, alt: str) -> None:
     display_with_caption(image_bundle(picture.getvalue(), alt), caption)
 
 
-def image_bundle(png: bytes, alt: str) -> tuple[dict, dict]:
+def show_animation(gif: bytes, caption: str, alt: str) -> None:
+    """Display an animated GIF with alt text, its caption as Markdown below; words as of `show`."""
+    check_words(caption, alt)
+    if not isinstance(gif, bytes) or not gif.startswith((b"GIF87a", b"GIF89a")):
+        raise ParameterError.of("gif", gif[:6] if isinstance(gif, bytes) else gif, "the bytes of a GIF file")
+    display_with_caption(image_bundle(gif, alt, "image/gif"), caption)
+
+
+def check_words(caption: str, alt: str) -> None:
+    """`ParameterError` unless both say something."""
+    for name, text in (("caption", caption), ("alt", alt)):
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError.of(name, text, "a sentence")
+
+
+def image_bundle(image: bytes, alt: str, kind: str = "image/png") -> tuple[dict, dict]:
     """Mimebundle and metadata of a picture: the alt text is also what a plain-text page shows."""
-    return {"image/png": base64.b64encode(png).decode("ascii"), "text/plain": alt}, {"image/png": {"alt": alt}}
+    return {kind: base64.b64encode(image).decode("ascii"), "text/plain": alt}, {kind: {"alt": alt}}
 
 
 def display_with_caption(bundle: tuple[dict, dict], caption: str) -> None:

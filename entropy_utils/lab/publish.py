@@ -36,7 +36,7 @@ def publish(runner: Runner, readme: Path) -> None:
         executed = nbformat.read(runner.out / notebook.file, as_version=4)
         published = filled(source, executed, card)
         write(runner.source(notebook), nbformat.writes(published).rstrip("\n") + "\n")
-        save_picture(published, runner.folder / "pictures" / f"{notebook.id}.png")
+        save_pictures(published, runner.folder / "pictures", notebook.id)
     if readme.is_file():
         write(readme, scoreboard(runner, readme.read_text(encoding="utf-8")))
 
@@ -114,9 +114,7 @@ def notebooks_table(runner: Runner) -> str:
         title = notebook.title
         if notebook.status == "written":
             title = f"[{title}](notebooks/{notebook.file})"
-        times = " / ".join(
-            f"{notebook.minutes[name]:g}" for name in ("smoke", "laptop", "gpu") if name in notebook.minutes
-        )
+        times = " / ".join(f"{notebook.minutes[name]:g}" for name in ("smoke", "laptop", "gpu") if name in notebook.minutes)
         rows.append((notebook.id, title, paper(notebook), times, notebook.status))
     return markdown(("", "Notebook", "Paper", "Minutes (smoke / laptop / gpu)", "Status"), rows)
 
@@ -152,19 +150,22 @@ def verdict(claim: dict[str, Any]) -> str:
     return f"{claim['verdict']}: {claim['note']}" if claim["note"] else claim["verdict"]
 
 
-def save_picture(nb: nbformat.NotebookNode, path: Path) -> None:
-    """Keep the first picture of the cell tagged `picture` as a file of its own, for the README; none is none."""
-    for cell in code_cells(nb):
-        for output in cell.outputs if "picture" in cell.metadata.get("tags", []) else ():
-            if "image/png" in output.get("data", {}):
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(base64.b64decode(output.data["image/png"]))
-                return
+PICTURES = {"picture": "png", "animation": "gif"}  # tag of a cell, and what of its outputs becomes a file
+
+
+def save_pictures(nb: nbformat.NotebookNode, folder: Path, id: str) -> None:
+    """Keep the first picture of the cell tagged `picture`, and the first GIF of the one tagged `animation`, as files of
+    their own, ``<id>.png`` and ``<id>.gif``, for the README and the site; where there is none, there is no file.
+    """
+    for tag, kind in PICTURES.items():
+        cells = (cell for cell in code_cells(nb) if tag in cell.metadata.get("tags", []))
+        found = [o.data[f"image/{kind}"] for cell in cells for o in cell.outputs if f"image/{kind}" in o.get("data", {})]
+        for image in found[:1]:
+            folder.mkdir(exist_ok=True)
+            (folder / f"{id}.{kind}").write_bytes(base64.b64decode(image))
 
 
 def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table; pipes and line breaks inside cells are made harmless."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines)

@@ -52,6 +52,32 @@ def test_a_figure_without_words_is_refused(shown, caption, alt):
     plt.close("all")
 
 
+def gif(frames: int = 3) -> bytes:
+    first, *others = [Image.new("P", (20, 10), n) for n in range(frames)]
+    whole = io.BytesIO()
+    first.save(whole, "GIF", save_all=True, append_images=others)
+    return whole.getvalue()
+
+
+def test_an_animation_is_shown_with_alt_text_and_caption(shown):
+    moving = gif()
+    lab.show_animation(moving, "**Animation.** A gas.", "Discs spread.")
+    (data, metadata), (caption, _) = shown
+    assert set(data) == {"image/gif", "text/plain"}
+    assert base64.b64decode(data["image/gif"]) == moving
+    assert data["text/plain"] == metadata["image/gif"]["alt"] == "Discs spread."
+    assert caption["text/markdown"] == "**Animation.** A gas."
+
+
+@pytest.mark.parametrize("wrong", [b"", b"\x89PNG", "GIF89a", None])
+def test_what_is_no_gif_is_refused(shown, wrong):
+    with pytest.raises(lab.ParameterError, match=r"field 'gif': got .*, allowed: the bytes of a GIF file"):
+        lab.show_animation(wrong, "c", "a")
+    with pytest.raises(lab.ParameterError, match="allowed: a sentence"):
+        lab.show_animation(gif(), "", "a")
+    assert not shown
+
+
 def test_source_is_shown_by_lines_without_a_path(shown):
     lab.show_source(toy.Toy.run)
     lab.show_source(toy.Toy.run, 2, 4)

@@ -123,11 +123,10 @@ def test_every_picture_has_alt_text_and_a_caption(notebook):
     pictures = 0
     for cell in code(stored(notebook.file)):
         for output, after in zip(cell.outputs, [*cell.outputs, {}][1:], strict=True):
-            if "image/png" not in output.get("data", {}):
-                continue
-            pictures += 1
-            assert output.metadata.get("image/png", {}).get("alt", "").strip(), cell.source
-            assert after.get("data", {}).get("text/markdown", "").strip(), cell.source
+            for kind in {"image/png", "image/gif"} & set(output.get("data", {})):
+                pictures += 1
+                assert output.metadata.get(kind, {}).get("alt", "").strip(), cell.source
+                assert after.get("data", {}).get("text/markdown", "").strip(), cell.source
     assert pictures
 
 
