@@ -22,7 +22,7 @@ from .theory import packing_fraction
 
 DENSEST = 0.7  # packing fraction; discs crystallise near 0.72
 SORT_EVERY = 10  # windows
-MEMBERS = 24  # discs that a cell's box should hold on average, its visitors included ...
+FEWEST, MEMBERS = 8, 24  # discs that a cell should hold on average, its visitors included ...
 REACH = 0.7  # ... and mean distance per window in units of its side
 MOST_PER_WINDOW = 0.25  # collisions per disc
 
@@ -47,16 +47,16 @@ class HardDiscs:
     """
 
     def __init__(self, x, y, vx, vy, sigma: float, height: float = 1.0):
-        columns = {name: np.asarray(column, float) for name, column in zip(("x", "y", "vx", "vy"), (x, y, vx, vy))}
+        columns = {
+            name: np.asarray(column, float) for name, column in zip(("x", "y", "vx", "vy"), (x, y, vx, vy), strict=True)
+        }
         check_discs(**columns, sigma=sigma, height=height)
         self.sigma, self.height = float(sigma), float(height)
-        self._discs = np.column_stack(list(columns.values()))
-        self._names = np.arange(len(self._discs))
-        self._moved, self._count = np.zeros(len(self._discs)), np.zeros(len(self._discs), np.int32)
-        self._saved = np.empty_like(self._discs)
+        n = len(columns["x"])
+        self._gas = np.column_stack(list(columns.values())), np.arange(n)  # one attribute: they change together
+        self._saved, self._moved, self._count = np.empty((n, 4)), np.zeros(n), np.zeros(n, np.int32)
         self._numbers = np.zeros(5)
         self._numbers[kernels.FASTEST] = math.sqrt((self._discs[:, 2:] ** 2).sum(1).max())
-        self._log = (np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
         self._size_cells()
         self._size_buffers()
         self._sort()
@@ -64,7 +64,15 @@ class HardDiscs:
             raise ParameterError.of("x, y", f"discs {pair[0]} and {pair[1]}", f"centres at least sigma = {sigma:g} apart")
 
     def __len__(self) -> int:
-        return len(self._discs)
+        return len(self._moved)
+
+    @property
+    def _discs(self) -> np.ndarray:
+        return self._gas[0]
+
+    @property
+    def _names(self) -> np.ndarray:
+        return self._gas[1]
 
     x, y, vx, vy = (property(lambda self, column=column: self._in_order(column)) for column in range(4))
 
@@ -93,35 +101,35 @@ class HardDiscs:
         """Move on by `duration`; with `log`, return its collisions."""
         if not (math.isfinite(duration) and duration >= 0):
             raise ParameterError.of("duration", duration, "a finite number from 0")
-        self._log = tuple(np.empty(len(self) * log, column.dtype) for column in self._log)
-        logged, end = [], self.time + duration
+        log_times, pairs, logged = np.empty(len(self) * log), np.empty((len(self) * log, 2), np.int32), []
+        end = self.time + duration
         while end - self.time > 1e-15 * max(1.0, end):
             before = self.time
-            count = self._window(min(self._window_length(), end - before))
+            count = self._window(min(self._window_length(), end - before), log_times, pairs)
             if log:
-                times, first, second = (column[:count].copy() for column in self._log)
-                logged.append((before + times, self._names[first], self._names[second]))
+                logged.append((before + log_times[:count], *self._names[pairs[:count].T]))
             if self._numbers[kernels.WINDOWS] % SORT_EVERY == 0:
                 self._sort()
-        if log:
-            columns = zip(*logged, strict=True) if logged else ([column] for column in self._log)
-            return Collisions(*(np.concatenate(list(column)) for column in columns))
-        return None
+        if not log:
+            return None
+        empty = np.empty(0), np.empty(0, int), np.empty(0, int)
+        return Collisions(*(np.concatenate(column) for column in zip(empty, *logged, strict=True)))
 
-    def _window(self, dt: float) -> int:
-        """One window of length `dt`, or of a half, a quarter ... if its events do not fit. Returns the logged ones."""
+    def _window(self, dt: float, log_times: np.ndarray, log: np.ndarray) -> int:
+        """One window of length `dt`, or of a half, a quarter ... if its events do not fit. Returns how many it logged."""
         fastest = self._numbers[kernels.FASTEST]
         while True:
-            # of dr.dv and dr x dv in single precision; collisions may double the largest speed
+            # rounding of dr.dv and dr x dv in single precision; collisions may double the largest speed
             slack = 1e-5 * (max(self._side) + fastest * dt) * fastest
             state, logged = kernels.window(
                 self._discs, self._saved, self._moved, self._count, dt, self.sigma, self.height, slack, self._side,
-                self._shape, self._filled, self._members, self._local, self._events, self._heap, self._log, self._numbers,
+                self._shape, self._filled, self._members, self._local, self._times, self._pairs,
+                self._heap_times, self._heap, log_times, log, self._numbers,
             )  # fmt: skip
             if state == kernels.DONE:
                 return logged
             if state == kernels.FULL_CELL and self._members.shape[1] < 2 * len(self):
-                self._size_buffers(2 * self._members.shape[1])
+                self._size_buffers(2 * self._members.shape[1] // self._room)
             else:
                 dt /= 2
 
@@ -136,23 +144,26 @@ class HardDiscs:
         return min(lengths)
 
     def _size_cells(self) -> None:
-        """Cells of about equal sides: a cell and its visitors are MEMBERS discs."""
-        visitors = (1 + 0.8 * REACH) ** 2  # cells that a path touches
-        side = math.sqrt(MEMBERS / visitors * self.height / len(self))
+        """Cells of about equal sides that hold, with their visitors, MEMBERS discs, and fewer where collisions are many."""
+        visited = (1 + 0.8 * REACH) ** 2  # cells that a path touches
+        side = math.sqrt(MEMBERS / visited * self.height / len(self))
+        met = 2 * self.sigma * len(self) / self.height * math.sqrt(math.pi) * REACH * side  # collisions per disc and window
+        self._room = max(FEWEST, round(MEMBERS * min(1.0, math.sqrt(0.2 / met))))
+        side *= math.sqrt(self._room / MEMBERS)
         shape = max(int(1 / side), 1), max(int(self.height / side), 4)
         self._shape, self._side = shape, (1 / shape[0], self.height / shape[1])
 
-    def _size_buffers(self, room: int = 4 * MEMBERS) -> None:
-        cells, n = self._shape[0] * self._shape[1], len(self)
+    def _size_buffers(self, times: int = 4) -> None:
+        """Buffers for as many members per cell as `times` the mean, and for two events per disc."""
+        cells, room, size = self._shape[0] * self._shape[1], times * self._room, 2 * len(self) + 1000
         self._filled = np.zeros(cells, np.int32)
         self._members = np.zeros((cells, room), np.int32)
         self._local = np.zeros((cells, 4, room), np.float32)
-        size = 2 * n + 1000
-        self._events = (np.empty(size), np.empty(size, np.int32), np.empty(size, np.int32))
-        self._heap = (np.empty(size), *(np.empty(size, np.int32) for _ in range(4)))
+        self._times, self._pairs = np.empty(size), np.empty((size, 2), np.int32)
+        self._heap_times, self._heap = np.empty(size), np.empty((size, 4), np.int32)
 
     def _sort(self) -> None:
-        self._discs, self._names = kernels.sort_by_cell(self._discs, self._names, self._side, self._shape)
+        self._gas = kernels.sort_by_cell(*self._gas, self._side, self._shape)
 
     def _in_order(self, column: int) -> np.ndarray:
         ordered = np.empty(len(self))
@@ -164,11 +175,11 @@ class HardDiscs:
         while True:  # cells that hold more discs than there is room for show that many overlap, or that room was short
             _, state = kernels.register(
                 self._discs, 0.0, self.sigma, self._side, self._shape, self._filled, self._members,
-                self._local, self._events,
+                self._local, self._times, self._pairs,
             )  # fmt: skip
             if state == kernels.DONE:
                 break
-            self._size_buffers(2 * self._members.shape[1])
+            self._size_buffers(2 * self._members.shape[1] // self._room)
         i, j = kernels.overlapping(self._discs, self.sigma, self.height, self._filled, self._members)
         return None if i < 0 else tuple(sorted((int(self._names[i]), int(self._names[j]))))
 

@@ -37,7 +37,7 @@ def span(low, high, pad, per_length, cells):
 @njit(cache=True)
 def ring_span(low, high, pad, per_length):
     """First and last cell of the interval, widened by `pad`, on a periodic axis: not wrapped, may be negative."""
-    return int(math.floor((low - pad) * per_length)), int(math.floor((high + pad) * per_length))
+    return math.floor((low - pad) * per_length), math.floor((high + pad) * per_length)
 
 
 @njit(cache=True)
@@ -57,11 +57,10 @@ def enter(cell, i, x, y, u, v, filled, members, local):
 
 
 @njit(cache=True)
-def register(discs, dt, sigma, side, shape, filled, members, local, events):
+def register(discs, dt, sigma, side, shape, filled, members, local, times, pairs):
     """Step 1, and the wall hits of the window. Returns (number of events, state)."""
     room, found = members.shape[1], 0
     per_x, per_y, pad = 1.0 / side[0], 1.0 / side[1], radius(sigma)
-    times, firsts, seconds = events
     filled[:] = 0
     for i in range(discs.shape[0]):
         x, y, u, v = discs[i, 0], discs[i, 1], discs[i, 2], discs[i, 3]
@@ -70,7 +69,7 @@ def register(discs, dt, sigma, side, shape, filled, members, local, events):
             if found == times.shape[0]:
                 return found, FULL_EVENTS
             times[found] = (-x if x_end < 0.0 else 1.0 - x) / u
-            firsts[found], seconds[found] = i, LEFT if x_end < 0.0 else RIGHT
+            pairs[found, 0], pairs[found, 1] = i, LEFT if x_end < 0.0 else RIGHT
             found += 1
         a0, a1 = span(min(x, x_end), max(x, x_end), pad, per_x, shape[0])
         b0, b1 = ring_span(min(y, y_end), max(y, y_end), pad, per_y)
@@ -85,29 +84,29 @@ def register(discs, dt, sigma, side, shape, filled, members, local, events):
 
 
 @njit(cache=True, error_model="numpy")
-def find_hits(discs, dt, sigma, height, slack, filled, members, local, events, found):
+def find_hits(discs, dt, sigma, height, slack, filled, members, local, times, pairs, found):
     """Step 2: pairs that meet within the window if nothing else happens. Returns (number of events, state)."""
-    times, firsts, seconds = events
     # (p + q)^2 <= 2 p^2 + 2 q^2: no pair is lost to rounding
     near, twice, more = np.float32(slack), np.float32(2.0 * sigma * sigma), np.float32(2.0 * slack * slack)
-    for cell in range(filled.shape[0]):
-        x, y, u, v = local[cell, 0], local[cell, 1], local[cell, 2], local[cell, 3]
-        for e in range(filled[cell] - 1):
-            x0, y0, u0, v0 = x[e], y[e], u[e], v[e]
+    for c in range(filled.shape[0]):  # no views of arrays below: counting references to them costs more than the work
+        for e in range(filled[c] - 1):
+            x, y, u, v = local[c, 0, e], local[c, 1, e], local[c, 2, e], local[c, 3, e]
             candidates = np.int32(0)
-            for f in range(e + 1, filled[cell]):  # no branch: the compiler takes 8 or 16 at a time
-                candidates += may_meet(x[f] - x0, y[f] - y0, u[f] - u0, v[f] - v0, near, twice, more)
+            for f in range(e + 1, filled[c]):  # no branch: the compiler takes 8 or 16 at a time
+                dx, dy, du, dv = local[c, 0, f] - x, local[c, 1, f] - y, local[c, 2, f] - u, local[c, 3, f] - v
+                candidates += may_meet(dx, dy, du, dv, near, twice, more)
             if candidates == 0:
                 continue
-            i = members[cell, e]
-            for f in range(e + 1, filled[cell]):
-                if may_meet(x[f] - x0, y[f] - y0, u[f] - u0, v[f] - v0, near, twice, more):
-                    j = members[cell, f]
+            i = members[c, e]
+            for f in range(e + 1, filled[c]):
+                dx, dy, du, dv = local[c, 0, f] - x, local[c, 1, f] - y, local[c, 2, f] - u, local[c, 3, f] - v
+                if may_meet(dx, dy, du, dv, near, twice, more):
+                    j = members[c, f]
                     t = time_to_contact(discs, i, j, 0.0, sigma, height)
                     if t < dt:
                         if found == times.shape[0]:
                             return found, FULL_EVENTS
-                        times[found], firsts[found], seconds[found] = t, i, j
+                        times[found], pairs[found, 0], pairs[found, 1] = t, i, j
                         found += 1
     return found, DONE
 
@@ -145,41 +144,43 @@ def time_to_contact(discs, i, j, ahead, sigma, height):
 
 
 @njit(cache=True)
-def push(heap, size, t, i, j, count_i, count_j):
-    """Put an event into the heap of `size` events; returns the new size."""
-    times, firsts, seconds, counts_i, counts_j = heap
+def push(heap_times, heap, size, t, i, j, count_i, count_j):
+    """Put an event (its discs, and their counts when it was foreseen) into a heap of `size`; returns the new size."""
     k = size
-    while k > 0 and times[(k - 1) >> 1] > t:
+    while k > 0 and heap_times[(k - 1) >> 1] > t:
         up = (k - 1) >> 1
-        times[k], firsts[k], seconds[k] = times[up], firsts[up], seconds[up]
-        counts_i[k], counts_j[k] = counts_i[up], counts_j[up]
+        move(heap_times, heap, up, k)
         k = up
-    times[k], firsts[k], seconds[k], counts_i[k], counts_j[k] = t, i, j, count_i, count_j
+    heap_times[k], heap[k, 0], heap[k, 1], heap[k, 2], heap[k, 3] = t, i, j, count_i, count_j
     return size + 1
 
 
 @njit(cache=True)
-def drop_first(heap, size):
+def drop_first(heap_times, heap, size):
     """Take the earliest event out of the heap; returns the new size."""
-    times, firsts, seconds, counts_i, counts_j = heap
     last, k = size - 1, 0
-    t = times[last]
     while 2 * k + 1 < last:
         down = 2 * k + 1
-        if down + 1 < last and times[down + 1] < times[down]:
+        if down + 1 < last and heap_times[down + 1] < heap_times[down]:
             down += 1
-        if times[down] >= t:
+        if heap_times[down] >= heap_times[last]:
             break
-        times[k], firsts[k], seconds[k] = times[down], firsts[down], seconds[down]
-        counts_i[k], counts_j[k] = counts_i[down], counts_j[down]
+        move(heap_times, heap, down, k)
         k = down
-    times[k], firsts[k], seconds[k] = t, firsts[last], seconds[last]
-    counts_i[k], counts_j[k] = counts_i[last], counts_j[last]
+    move(heap_times, heap, last, k)
     return last
 
 
+@njit(cache=True)
+def move(heap_times, heap, source, target):
+    heap_times[target] = heap_times[source]
+    for column in range(4):
+        heap[target, column] = heap[source, column]
+
+
 @njit(cache=True, error_model="numpy")
-def foresee(i, now, dt, discs, moved, count, sigma, slack, height, side, shape, filled, members, local, heap, size):
+def foresee(i, now, dt, discs, moved, count, sigma, slack, height, side, shape, filled, members, local, heap_times, heap,
+            size):  # fmt: skip
     """The rest of the window for disc i, whose path has just changed: its events into the heap, itself into the cells.
 
     Returns (size of the heap, state).
@@ -189,32 +190,36 @@ def foresee(i, now, dt, discs, moved, count, sigma, slack, height, side, shape, 
     x, y, u, v = discs[i, 0], discs[i, 1], discs[i, 2], discs[i, 3]
     x_end, y_end = x + u * rest, y + v * rest
     if (x_end < 0.0 and u < 0.0) or (x_end > 1.0 and u > 0.0):
-        if size == heap[0].shape[0]:
+        if size == heap_times.shape[0]:
             return size, FULL_EVENTS
         t = now + (-x if u < 0.0 else 1.0 - x) / u
-        size = push(heap, size, t, i, LEFT if u < 0.0 else RIGHT, count[i], 0)
+        size = push(heap_times, heap, size, t, i, LEFT if u < 0.0 else RIGHT, count[i], 0)
     a0, a1 = span(min(x, x_end), max(x, x_end), radius(sigma), 1.0 / side[0], shape[0])
     b0, b1 = ring_span(min(y, y_end), max(y, y_end), radius(sigma), 1.0 / side[1])
     for a in range(a0, a1 + 1):
         for b in range(b0, b1 + 1):
             cell = a * shape[1] + wrapped(b, shape[1])
-            xs, ys, us, vs = local[cell, 0], local[cell, 1], local[cell, 2], local[cell, 3]
             from_centre = x - (a + 0.5) * side[0], y - (b + 0.5) * side[1]
             x0, y0, u0, v0 = np.float32(from_centre[0]), np.float32(from_centre[1]), np.float32(u), np.float32(v)
             candidates = np.int32(0)
             for f in range(filled[cell]):
-                dx, dy = xs[f] + us[f] * after - x0, ys[f] + vs[f] * after - y0
-                candidates += may_meet(dx, dy, us[f] - u0, vs[f] - v0, near, twice, more)
+                candidates += np.int32(members[cell, f] != i) & may_meet(
+                    local[cell, 0, f] + local[cell, 2, f] * after - x0, local[cell, 1, f] + local[cell, 3, f] * after - y0,
+                    local[cell, 2, f] - u0, local[cell, 3, f] - v0, near, twice, more,
+                )  # fmt: skip
             if candidates:
                 for f in range(filled[cell]):
-                    dx, dy = xs[f] + us[f] * after - x0, ys[f] + vs[f] * after - y0
                     j = members[cell, f]
-                    if j != i and may_meet(dx, dy, us[f] - u0, vs[f] - v0, near, twice, more):
+                    if j != i and may_meet(
+                        local[cell, 0, f] + local[cell, 2, f] * after - x0,
+                        local[cell, 1, f] + local[cell, 3, f] * after - y0,
+                        local[cell, 2, f] - u0, local[cell, 3, f] - v0, near, twice, more,
+                    ):  # fmt: skip
                         t = now + time_to_contact(discs, i, j, now - moved[j], sigma, height)
                         if t < dt:
-                            if size == heap[0].shape[0]:
+                            if size == heap_times.shape[0]:
                                 return size, FULL_EVENTS
-                            size = push(heap, size, t, i, j, count[i], count[j])
+                            size = push(heap_times, heap, size, t, i, j, count[i], count[j])
             if filled[cell] == room:
                 return size, FULL_CELL
             enter(cell, i, from_centre[0] - u * now, from_centre[1] - v * now, u, v, filled, members, local)
@@ -228,18 +233,17 @@ def radius(sigma):
 
 
 @njit(cache=True, error_model="numpy")
-def collide(discs, moved, count, dt, sigma, slack, height, side, shape, filled, members, local, events, order, heap, log,
-            numbers):  # fmt: skip
+def collide(discs, moved, count, dt, sigma, slack, height, side, shape, filled, members, local, times, pairs, order,
+            heap_times, heap, log_times, log, numbers):  # fmt: skip
     """Step 3: all events of the window in order of time. Returns (entries of the log, state)."""
-    times, firsts, seconds = events
     size, next_, logged = 0, 0, 0
     while next_ < order.shape[0] or size > 0:
-        if size > 0 and (next_ == order.shape[0] or heap[0][0] < times[order[next_]]):
-            t, i, j, count_i, count_j = heap[0][0], heap[1][0], heap[2][0], heap[3][0], heap[4][0]
-            size = drop_first(heap, size)
+        if size > 0 and (next_ == order.shape[0] or heap_times[0] < times[order[next_]]):
+            t, i, j, count_i, count_j = heap_times[0], heap[0, 0], heap[0, 1], heap[0, 2], heap[0, 3]
+            size = drop_first(heap_times, heap, size)
         else:
             k = order[next_]
-            t, i, j, count_i, count_j = times[k], firsts[k], seconds[k], 0, 0
+            t, i, j, count_i, count_j = times[k], pairs[k, 0], pairs[k, 1], 0, 0
             next_ += 1
         if count[i] != count_i or (j >= 0 and count[j] != count_j):
             continue  # foreseen for a path that has changed since
@@ -254,15 +258,16 @@ def collide(discs, moved, count, dt, sigma, slack, height, side, shape, filled, 
             count[j] += 1
             bounce(discs, i, j, height)
             numbers[COLLISIONS] += 1
-            if log[0].shape[0]:
-                if logged == log[0].shape[0]:
+            if log.shape[0]:
+                if logged == log.shape[0]:
                     return logged, FULL_EVENTS
-                log[0][logged], log[1][logged], log[2][logged] = t, i, j
+                log_times[logged], log[logged, 0], log[logged, 1] = t, i, j
                 logged += 1
         for k in (i, j):
             if k >= 0:
                 size, state = foresee(
-                    k, t, dt, discs, moved, count, sigma, slack, height, side, shape, filled, members, local, heap, size
+                    k, t, dt, discs, moved, count, sigma, slack, height, side, shape, filled, members, local,
+                    heap_times, heap, size,
                 )  # fmt: skip
                 if state != DONE:
                     return logged, state
@@ -309,22 +314,23 @@ def finish(discs, moved, count, dt, height):
 
 
 @njit(cache=True, error_model="numpy")
-def window(discs, saved, moved, count, dt, sigma, height, slack, side, shape, filled, members, local, events, heap, log,
-           numbers):  # fmt: skip
+def window(discs, saved, moved, count, dt, sigma, height, slack, side, shape, filled, members, local, times, pairs,
+           heap_times, heap, log_times, log, numbers):  # fmt: skip
     """One window. Returns (state, entries of the log); if the state is not `DONE`, the discs are as they were.
 
     One compiled call, so that an interrupt of Python comes before it or after it.
     """
-    found, state = register(discs, dt, sigma, side, shape, filled, members, local, events)
+    found, state = register(discs, dt, sigma, side, shape, filled, members, local, times, pairs)
     if state == DONE:
-        found, state = find_hits(discs, dt, sigma, height, slack, filled, members, local, events, found)
+        found, state = find_hits(discs, dt, sigma, height, slack, filled, members, local, times, pairs, found)
     if state != DONE:
         return state, 0
     saved[:] = discs
     collisions, hits = numbers[COLLISIONS], numbers[WALL_HITS]
-    order = np.argsort(events[0][:found])
+    order = np.argsort(times[:found])
     logged, state = collide(
-        discs, moved, count, dt, sigma, slack, height, side, shape, filled, members, local, events, order, heap, log, numbers
+        discs, moved, count, dt, sigma, slack, height, side, shape, filled, members, local, times, pairs, order, heap_times,
+        heap, log_times, log, numbers,
     )  # fmt: skip
     if state != DONE:
         discs[:] = saved
