@@ -14,6 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from entropy_utils.lab.errors import ParameterError
 
@@ -60,8 +61,6 @@ class HardDiscs:
         self._size_cells()
         self._size_buffers()
         self._sort()
-        if (pair := self._overlapping()) is not None:
-            raise ParameterError.of("x, y", f"discs {pair[0]} and {pair[1]}", f"centres at least sigma = {sigma:g} apart")
 
     def __len__(self) -> int:
         return len(self._moved)
@@ -170,22 +169,9 @@ class HardDiscs:
         ordered[self._names] = self._discs[:, column]
         return ordered
 
-    def _overlapping(self) -> tuple[int, int] | None:
-        """Two discs that overlap, as numbered at the start; None if no two do."""
-        while True:  # cells that hold more discs than there is room for show that many overlap, or that room was short
-            _, state = kernels.register(
-                self._discs, 0.0, self.sigma, self._side, self._shape, self._filled, self._members,
-                self._local, self._times, self._pairs,
-            )  # fmt: skip
-            if state == kernels.DONE:
-                break
-            self._size_buffers(2 * self._members.shape[1] // self._room)
-        i, j = kernels.overlapping(self._discs, self.sigma, self.height, self._filled, self._members)
-        return None if i < 0 else tuple(sorted((int(self._names[i]), int(self._names[j]))))
-
 
 def check_discs(x, y, vx, vy, sigma: float, height: float) -> None:
-    """`ParameterError` unless these are at least two discs of finite velocity inside the box, and not too many."""
+    """`ParameterError` unless these are at least two discs of finite velocity inside the box, not too many, and apart."""
     for name, value in (("sigma", sigma), ("height", height)):
         if not (math.isfinite(value) and value > 0):
             raise ParameterError.of(name, value, "a finite number above 0")
@@ -199,6 +185,11 @@ def check_discs(x, y, vx, vy, sigma: float, height: float) -> None:
             allowed = "finite numbers" if name.startswith("v") else f"numbers from 0 to {top:g}"
             raise ParameterError.of(name, float(column[wrong][0]), allowed)
     check_density(len(x), sigma, height)
+    tree = cKDTree(np.column_stack([x, y % height]), boxsize=[0.0, height])  # periodic in y only
+    overlapping = tree.query_pairs(sigma * (1 - 1e-9), output_type="ndarray")  # rounding after a collision
+    if len(overlapping):
+        i, j = sorted(overlapping[0].tolist())
+        raise ParameterError.of("x, y", f"discs {i} and {j}", f"centres at least sigma = {sigma:g} apart")
 
 
 def check_density(n: int, sigma: float, area: float) -> None:

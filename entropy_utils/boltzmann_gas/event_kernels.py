@@ -366,21 +366,6 @@ def sort_by_cell(discs, names, side, shape):
 
 
 @njit(cache=True)
-def overlapping(discs, sigma, height, filled, members):
-    """Two discs of registered cells whose centres are closer than sigma, -1 and -1 if there are none."""
-    least = (sigma * (1.0 - 1e-9)) ** 2  # discs that have just met may be closer by rounding
-    for cell in range(filled.shape[0]):
-        for e in range(filled[cell] - 1):
-            for f in range(e + 1, filled[cell]):
-                i, j = members[cell, e], members[cell, f]
-                dx, dy = discs[j, 0] - discs[i, 0], abs(discs[j, 1] - discs[i, 1])
-                dy = min(dy, height - dy)
-                if i != j and dx * dx + dy * dy < least:
-                    return i, j
-    return -1, -1
-
-
-@njit(cache=True)
 def place(n, sigma, width, height, tries, rng):
     """Random sequential placement: centres (n, 2), and how many were placed before `tries` in a row failed."""
     shape = max(int(width / sigma), 1), max(int(height / sigma), 3)

@@ -1,6 +1,6 @@
 """Collisions per second of CPU time: the windowed engine against the classical one, from the same gas in a filled box.
 
-The peer is `calendar_engine`, in numba like ours: the faster one in a dense gas, where discs collide more often than they
+The peer is `calendar_dynamics`, in numba like ours: the faster one in a dense gas, where discs collide more often than they
 change cells. For comparison, measured earlier on this kind of machine and so in no
 row: the cell-list engine of Smallenburg's EDMD code (C, arXiv 2201.01100), cut down to one layer, reached 1.07e5
 collisions per second at N = 20 000, Kn = 0.1; 1.8e4 at N = 100 000, Kn = 0.1; and 1.2e6 at N = 4000, Kn = 0.01, a dense gas.
@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
+from entropy_utils.boltzmann_gas.calendar_dynamics import CalendarDiscs
 from entropy_utils.boltzmann_gas.dynamics import HardDiscs, maxwellian, place
 from entropy_utils.boltzmann_gas.theory import collision_frequency, diameter
-from tests.bench.calendar_engine import CalendarDiscs
 from tests.bench.timing import row
 
 TURNS, WARM = 5, 0.3  # the first share of a turn's time, run beforehand, is not counted

@@ -63,6 +63,27 @@ def test_gain_of_the_step_is_that_of_a_running_mean(W, contrast):
     assert theory.blurred_gain(W, contrast) == pytest.approx(brute, abs=1e-6)
 
 
+@pytest.mark.parametrize("W", [0, 0.02, 0.7, 1, 2, 2.4, 7.7])
+@pytest.mark.parametrize("contrast", [1.0, 0.6])
+def test_blurred_profile_is_a_running_mean_and_has_the_gain_of_the_step(W, contrast):
+    y = (np.arange(-200_000, 200_000) + 0.5) / 100_000
+    h = theory.blurred_profile(y, W, contrast)
+    assert h.min() >= 0
+    assert h.max() <= 1
+    assert entr(h).mean() * 2 == pytest.approx(theory.blurred_gain(W, contrast), abs=1e-6)
+    at = np.linspace(-1, 1, 41) + 0.003
+    pieces = at[:, None] + W * ((np.arange(2000) + 0.5) / 2000 - 0.5)
+    mean = (np.abs(pieces - 2 * np.round(pieces / 2)) < 0.5).mean(1)
+    np.testing.assert_allclose(theory.blurred_profile(at, W, contrast), 0.5 + contrast * (mean - 0.5), atol=2e-3)
+
+
+def test_blurred_profile_refuses_what_is_no_place():
+    with pytest.raises(ParameterError, match="'y'"):
+        theory.blurred_profile(np.inf, 1)
+    with pytest.raises(ParameterError, match="'W'"):
+        theory.blurred_profile(0.0, -1)
+
+
 @pytest.mark.parametrize("contrast", [0.0, 1e-9, 1e-4, 0.0099, 0.0101, 0.3, 1.0])
 def test_one_ramp_holds_the_mean_entropy_of_its_densities(contrast):
     mean = quad(lambda u: binary_entropy((1 + u * contrast) / 2), 0, 1, epsabs=1e-14)[0]

@@ -1,10 +1,12 @@
-"""The peer of the hard-disc bench: the classical event-driven engine, with cells, one event per disc and a calendar.
+"""Hard discs in the classical way, with cells, one event per disc and a calendar: the faster engine for a dense gas.
 
 Every disc keeps the place where it was at its own local time, and the time of its next event: it leaves its cell, or it
 meets the partner that it would meet first. A disc that enters a cell is tested against the three cells that it comes to
 see; one whose path has changed, against all nine. A partner whose path has changed since (its count tells) makes the
 event void; then the disc looks again. The events wait in a calendar: a ring of short buckets of time, each an unsorted
 list of discs; the bucket at hand is sorted. Insertion and removal cost the same however many discs there are.
+
+In a dilute gas most events are crossings of cells, and `dynamics.HardDiscs` is faster.
 
 Discs per cell, events per bucket and the length of the ring are the fastest that were found. Tried without gain: discs
 sorted by cell now and then, cells and discs of coming events fetched ahead.
@@ -21,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from entropy_utils.boltzmann_gas.dynamics import Collisions, check_discs
-from entropy_utils.boltzmann_gas.theory import packing_fraction
 from entropy_utils.lab.errors import ParameterError
+
+from .dynamics import Collisions, check_discs
+from .theory import packing_fraction
 
 PER_BUCKET = 8  # events
 LAP = 4  # mean times between two events of a disc that the ring spans, about
@@ -276,25 +279,35 @@ def events_until(end, numbers, log, logged, discs, partner, cells, ring, hand, p
 
 
 class CalendarDiscs:
-    """As `dynamics.HardDiscs`: x, y, vx, vy (N,), diameter sigma, walls at x = 0 and 1, y periodic; no disc may overlap."""
+    """As `dynamics.HardDiscs`, input and errors too: x, y, vx, vy (N,), diameter sigma, walls at x = 0 and 1, y periodic.
+
+    An interrupted `run` stops between two events.
+    """
 
     def __init__(self, x, y, vx, vy, sigma: float, height: float = 1.0):
         columns = {name: np.asarray(column, float) for name, column in {"x": x, "y": y, "vx": vx, "vy": vy}.items()}
         check_discs(**columns, sigma=sigma, height=height)
-        n = len(columns["x"])
         if sigma > min(1, height / 3):
             raise ParameterError.of("sigma", sigma, f"at most 1 and a third of the height {height:g}")
+        self.sigma, self.height = float(sigma), float(height)
+        self._numbers, self._origin = np.zeros(2), 0.0
+        self._lay_out(**columns)
+
+    def _lay_out(self, x, y, vx, vy) -> None:
+        """Cells, calendar and the first event of every disc; the calendar's time begins now."""
+        self._origin, self._numbers[TIME] = self.time, 0.0
+        n, sigma, height = len(x), self.sigma, self.height
         per_cell = min(max(0.1 / math.sqrt(packing_fraction(n, sigma, height)), 1), 4)
         side = max(math.sqrt(per_cell * height / n), sigma)
         shape = min(max(int(1 / side), 1), MOST), min(max(int(height / side), 3), MOST)
         side = 1 / shape[0], height / shape[1]
         a, b = (
             np.minimum((column / width).astype(np.int32), cells - 1)
-            for column, width, cells in zip((columns["x"], columns["y"]), side, shape, strict=True)
+            for column, width, cells in zip((x, y), side, shape, strict=True)
         )
         self._names = np.argsort(a * shape[1] + b, kind="stable")  # neighbours lie near each other in memory
         discs = aligned(n, DISC)  # zeros
-        for to, column in zip(("x", "y", "u", "v"), columns.values(), strict=True):
+        for to, column in zip(("x", "y", "u", "v"), (x, y, vx, vy), strict=True):
             discs[to] = column[self._names]
         discs["a"], discs["b"] = a[self._names], b[self._names]
         speed = float(np.hypot(discs["u"], discs["v"]).mean())
@@ -304,7 +317,7 @@ class CalendarDiscs:
         room = max(15, int(np.bincount(a * shape[1] + b).max()))
         self._discs, self._partner = discs, np.full((n, 2), -1, np.int32)
         self._cells, self._ring = lists(shape[0] * shape[1], room), lists(buckets, 31)
-        self._hand, self._place, self._numbers = np.empty(2 * n + 100, HELD), np.array([-1, 0, 0, DONE]), np.zeros(2)
+        self._hand, self._place = np.empty(2 * n + 100, HELD), np.array([-1, 0, 0, DONE])
         start(*self._arrays())
 
     def __len__(self) -> int:
@@ -312,7 +325,7 @@ class CalendarDiscs:
 
     @property
     def time(self) -> float:
-        return float(self._numbers[TIME])
+        return self._origin + float(self._numbers[TIME])
 
     @property
     def collisions(self) -> int:
@@ -327,9 +340,15 @@ class CalendarDiscs:
     def energy(self) -> float:
         return 0.5 * float((self._discs["u"] ** 2 + self._discs["v"] ** 2).sum())
 
+    def reverse(self) -> None:
+        """Turn all velocities around; the discs keep their numbers."""
+        self._lay_out(self.x, self.y, -self.vx, -self.vy)
+
     def run(self, duration: float, log: bool = False) -> Collisions | None:
         """Move on by `duration`; with `log`, return its collisions."""
-        end, logged, state = self.time + duration, 0, None
+        if not (math.isfinite(duration) and duration >= 0):
+            raise ParameterError.of("duration", duration, "a finite number from 0")
+        end, logged, state = self._numbers[TIME] + duration, 0, None
         self._log = np.empty((3, len(self) * log))
         while state != DONE:
             state, logged = events_until(end, self._numbers, self._log, logged, *self._arrays())
@@ -344,14 +363,14 @@ class CalendarDiscs:
         if not log:
             return None
         first, second = self._log[1:, :logged].astype(int)
-        return Collisions(self._log[0, :logged], self._names[first], self._names[second])
+        return Collisions(self._origin + self._log[0, :logged], self._names[first], self._names[second])
 
     def _arrays(self) -> tuple:
         return self._discs, self._partner, self._cells, self._ring, self._hand, self._place, self._box
 
     def _moved(self, place: str, speed: str) -> np.ndarray:
         discs = self._discs
-        return discs[place] + discs[speed] * (self.time - discs["since"])
+        return discs[place] + discs[speed] * (self._numbers[TIME] - discs["since"])
 
     def _in_order(self, column: np.ndarray) -> np.ndarray:
         ordered = np.empty(len(self))

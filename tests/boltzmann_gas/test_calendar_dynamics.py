@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from entropy_utils.boltzmann_gas.calendar_dynamics import HELD, CalendarDiscs
 from entropy_utils.boltzmann_gas.dynamics import HardDiscs, maxwellian
 from entropy_utils.boltzmann_gas.naive_dynamics import NaiveDiscs
 from entropy_utils.lab.errors import ParameterError
-from tests.bench.calendar_engine import HELD, CalendarDiscs
 from tests.boltzmann_gas.test_dynamics import CASES, assert_same_until_chaos, gas, pairs
 
 
@@ -106,3 +106,16 @@ def test_wrong_input_is_refused():
         CalendarDiscs([0.2, 0.7], [0.1, 0.3], [0.0, 0.0], [0.0, 0.0], 0.2, height=0.5)
     with pytest.raises(ParameterError, match="field 'x'"):
         CalendarDiscs([0.2, 1.7], [0.1, 0.3], *maxwellian(2, np.random.default_rng(0)), 0.01)
+
+
+def test_reversed_velocities_lead_back():
+    given = gas(400, 1.0, seed=2, width=0.5)
+    run = CalendarDiscs(*given)
+    run.run(0.5)
+    turned = run.collisions
+    run.reverse()
+    run.run(0.5)
+    assert run.time == pytest.approx(1.0)
+    assert run.collisions == pytest.approx(2 * turned, rel=0.1)
+    back = (abs(run.x - given[0]) < 1e-6) & (abs(run.vx + given[2]) < 1e-4)
+    assert back.mean() > 0.95
