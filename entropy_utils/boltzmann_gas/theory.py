@@ -42,6 +42,21 @@ def blurred_gain(W, contrast=1.0):
     return ((1 - ramps) * _plateaus(c) + ramps * _ramp(c))[()]
 
 
+def blurred_profile(y, W, contrast=1.0):
+    """Density at place `y` of the ring whose entropy gain is `blurred_gain`: 1 is that of the filled half, |y| < 1/2."""
+    y, W = np.broadcast_arrays(_numbers("y", y, -FINITE), _numbers("W", W, 0))
+    contrast = _numbers("contrast", contrast, 0, 1)
+    mean = (_filled_up_to(y + W / 2) - _filled_up_to(y - W / 2)) / np.where(W > 0, W, 1.0)
+    sharp = np.abs(y - 2 * np.round(y / 2)) < 0.5
+    return (0.5 + contrast * (np.where(W > 0, np.clip(mean, 0, 1), sharp) - 0.5))[()]
+
+
+def _filled_up_to(y):
+    """Filled length of the ring between -1/2 and `y`."""
+    turns = np.floor((y + 0.5) / 2)
+    return turns + np.minimum(y + 0.5 - 2 * turns, 1)
+
+
 def _plateaus(c):
     """Binary entropy of (1 + c) / 2."""
     return entr((1 + c) / 2) + entr((1 - c) / 2)
