@@ -65,7 +65,7 @@ def cells(ax: Axes, dv: float, nx: int) -> None:
 
 def dots(ax: Axes, x, y, left) -> None:
     """Particles in two colours. Square pixels: quick to draw, and small as a file."""
-    look = {"markersize": 1.4 if len(x) > 1000 else 2.1, "markeredgewidth": 0, "antialiased": False}
+    look = {"markersize": 1.4 if len(x) >= 1000 else 2.1, "markeredgewidth": 0, "antialiased": False}
     for chosen, shade in ((left, BLUE), (~left, ORANGE)):
         ax.plot(x[chosen], y[chosen], "s", color=shade, **look)
 
