@@ -8,6 +8,7 @@ the folder of the run.
 from __future__ import annotations
 
 import base64
+import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -63,11 +64,24 @@ def only_widget(output: nbformat.NotebookNode) -> bool:
 
 
 def clean(output: nbformat.NotebookNode, count: int) -> nbformat.NotebookNode:
-    """An output without widget view and without the folder of the run."""
-    output.get("data", {}).pop(WIDGET_VIEW, None)
+    """An output without widget view and without the folder of the run, its picture in fewer bytes."""
+    data = output.get("data", {})
+    data.pop(WIDGET_VIEW, None)
+    if "image/png" in data:
+        data["image/png"] = base64.b64encode(compact(base64.b64decode(data["image/png"]))).decode("ascii")
     if "execution_count" in output:
         output.execution_count = count
     return nbformat.from_dict(without_folder(output))
+
+
+def compact(png: bytes) -> bytes:
+    """The picture with a palette of 256 colours, a third of the size for a plot; as it was if that saves nothing."""
+    from PIL import Image
+
+    picture, smaller = Image.open(io.BytesIO(png)), io.BytesIO()
+    if picture.mode != "P":
+        picture.convert("RGB").quantize(256).save(smaller, "png", optimize=True)
+    return min(png, smaller.getvalue() or png, key=len)
 
 
 def without_folder(value: Any) -> Any:

@@ -64,7 +64,7 @@ def lens(
     kept = table.loc["kept", method]
     entropy = rollout.sampled().mean_entropy.item()
     ax.set(xlabel="entropy change of one step, in units of GRPO's sum")
-    ax.set_title(f"policy entropy {entropy:.2f} nats; {method} keeps {kept:.0%} of the push on average")
+    ax.set_title(f"policy entropy {entropy:.2f} nats\n{method} keeps {kept:.0%} of the push on average")
     ax.legend(loc="lower right")
 
 

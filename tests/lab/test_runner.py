@@ -13,15 +13,18 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from entropy_utils.__main__ import app
 from entropy_utils.lab.errors import BrokenFile, ParameterError
 from entropy_utils.lab.execute import RunCard, claims_path, load_claims
-from entropy_utils.lab.publish import publish, stale
+from entropy_utils.lab.publish import compact, publish, stale
 from entropy_utils.lab.runner import Runner
 from tests.throwaway import claim, collection, entry, notebook
 
@@ -311,3 +314,18 @@ def test_claims_file_is_atomic(first):
     assert not list(out.glob("*.part"))
     assert claims_path(out, "00").is_file()
     assert os.listdir(out / "partial") == []
+
+
+def test_a_published_picture_is_the_same_in_fewer_bytes():
+    fig, file = Figure(figsize=(6, 4)), io.BytesIO()
+    ax, x = fig.add_subplot(), np.linspace(0, 6, 200)
+    for phase in range(8):  # lines and overlapping bands: thousands of blended colours
+        ax.plot(x, np.sin(x + phase))
+        ax.fill_between(x, np.sin(x + phase) - 0.3, np.sin(x + phase) + 0.3, alpha=0.2)
+    fig.savefig(file, format="png")
+    smaller = compact(file.getvalue())
+    assert len(smaller) < 0.7 * len(file.getvalue())
+    shown = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (file.getvalue(), smaller)]
+    assert abs(shown[0] - shown[1]).mean() < 2
+    assert np.quantile(abs(shown[0] - shown[1]), 0.99) < 16
+    assert compact(smaller) == smaller

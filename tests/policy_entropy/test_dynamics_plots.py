@@ -36,7 +36,7 @@ def test_it_draws_at_the_ends_of_its_sliders(draw):
 def test_nothing_painted_says_so():
     fig = Figure()
     dynamics_plots.painter(fig, *[False] * 4)
-    assert "nothing" in fig.axes[0].get_title()
+    assert "nothing" in fig.axes[0].get_title() + fig.axes[0].get_title(loc="left")
     assert len(fig.axes[0].get_lines()) == 1
 
 
