@@ -36,7 +36,7 @@ def show(fig: Figure, caption: str, alt: str) -> None:
     fig.savefig(picture, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(fig)
-    display_with_caption(image_bundle(compact(picture.getvalue()), alt), caption)
+    display_with_caption(image_bundle(picture.getvalue(), alt), caption)
 
 
 def show_animation(gif: bytes, caption: str, alt: str) -> None:
@@ -52,18 +52,6 @@ def check_words(caption: str, alt: str) -> None:
     for name, text in (("caption", caption), ("alt", alt)):
         if not isinstance(text, str) or not text.strip():
             raise ParameterError.of(name, text, "a sentence")
-
-
-def compact(png: bytes) -> bytes:
-    """The same pixels of an opaque PNG in fewer bytes: without alpha, and packed with care, which takes a tenth of a second.
-
-    Pictures are most of a stored notebook; this takes off a fifth.
-    """
-    from PIL import Image
-
-    packed = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(packed, "PNG", optimize=True)
-    return min(packed.getvalue(), png, key=len)
 
 
 def image_bundle(image: bytes, alt: str, kind: str = "image/png") -> tuple[dict, dict]:

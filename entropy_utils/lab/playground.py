@@ -13,7 +13,7 @@ import ipywidgets as widgets
 from traitlets import TraitError
 
 from entropy_utils.lab.errors import ParameterError
-from entropy_utils.lab.figures import compact, display_with_caption, image_bundle
+from entropy_utils.lab.figures import display_with_caption, image_bundle
 from entropy_utils.lab.picture import Picture
 
 SETTLE_S = 0.002  # a redraw starts when no event came for this long ...
@@ -167,5 +167,5 @@ def problem(error: BaseException) -> str:
 
 def live_bundle(view: widgets.Widget, png: bytes, alt: str) -> tuple[dict, dict]:
     """The widget for a live page; the picture and its alt text for every other."""
-    data, metadata = image_bundle(compact(png), alt)
+    data, metadata = image_bundle(png, alt)
     return (view._repr_mimebundle_() or {}) | data, metadata

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from entropy_utils import lab
-from entropy_utils.lab.figures import compact
 from tests.lab import toy
 
 
@@ -51,19 +50,6 @@ def test_a_figure_without_words_is_refused(shown, caption, alt):
     with pytest.raises(lab.ParameterError, match=r"field '(caption|alt)': got .*, allowed: a sentence"):
         lab.show(plt.figure(), caption, alt)
     plt.close("all")
-
-
-def test_a_compact_picture_has_the_same_pixels():
-    picture = io.BytesIO()
-    fig, ax = plt.subplots()
-    ax.plot([0, 1], [0, 1])
-    fig.savefig(picture, format="png", facecolor="white")
-    plt.close(fig)
-    small = compact(picture.getvalue())
-    assert len(small) < 0.9 * len(picture.getvalue())
-    before, after = (np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in (picture.getvalue(), small))
-    np.testing.assert_array_equal(before, after)
-    assert compact(small) == small
 
 
 def gif(frames: int = 3) -> bytes:
