@@ -72,6 +72,7 @@ class Film:
         dv = self.seen[len(self.seen) // 2]
         pictures.phase_space(self.phase, x, vx, left, dv, title=f"cells of Δv = {dv:g}")
         pictures.gains(self.curves, records)
+        self.curves.set_ylabel("gain (nats)")
         self.curves.legend(loc="lower right")
         self.curves.set(xlim=(0, records.time.max()), title="entropy")
         self.sides = (left, ~left)
