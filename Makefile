@@ -21,7 +21,7 @@ test: .venv/ready
 	ENTROPY_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(TESTS)
 
 lab: .venv/ready
-	$(PY) -m jupyter lab --notebook-dir=notebooks
+	$(PY) -m jupyter lab --notebook-dir=notebooks $$([ "$$(id -u)" != 0 ] || echo --allow-root)
 
 bench: .venv/ready
 	$(PY) -m tests.bench

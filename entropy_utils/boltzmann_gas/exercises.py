@@ -81,7 +81,7 @@ def stripes(answer: Callable[[int, float, float], tuple[float, float]]) -> str |
             return f"M = {m}: the first number is not the rate of the step with the stripe's width for L."
         if not near(ratio, right_ratio, 1e-6):
             if near(ratio, dv / float(theory.collision_frequency(kn)), 1e-6):
-                return f"M = {m}: the collisions stay as they are, but the rate of free motion does not; R is their ratio."
+                return f"M = {m}: collisions stay as they are, but the blur per time does not; R is the ratio of the two."
             return f"M = {m}: R is the cell over the stripe's width and over the collision frequency, which M leaves alone."
     return None
 
