@@ -33,7 +33,7 @@ def mean_floor(T, s):
 
 
 def two_level_logits(T: int, s: float, m: int = 1) -> np.ndarray:
-    """T logits of norm `s` and sum 0, `m` of them high and equal, the others equal: the form of the minima of the entropy."""
+    """T logits of norm `s` and sum 0, `m` of them high and equal, the others equal: the form of the minima of H."""
     T, m = _two_levels(T, m)
     gap = float(_norms(s)) * np.sqrt(T / (m * (T - m)))
     return gap * ((np.arange(T) < m) - m / T)

@@ -1,0 +1,74 @@
+"""Exercises of notebook 04: right answers pass, every foreseen mistake gets its own hint, which gives nothing away."""
+
+import math
+
+import numpy as np
+import pytest
+
+from entropy_utils.attention_entropy.exercises import EXERCISES
+
+
+def beta(s):
+    return math.exp(-s * math.sqrt(2))
+
+
+def floor_of_two(s):
+    return math.log(1 + beta(s)) + math.sqrt(2) * s * beta(s) / (1 + beta(s))
+
+
+def column(X, row, size):
+    W = np.zeros((X.shape[1], 1))
+    W[row] = size
+    return W
+
+
+RIGHT = {
+    "4.1": floor_of_two,
+    "4.2": lambda X, sigma: (column(X, 0, sigma), column(X, -1, 1.0)),
+    "4.3": lambda T, s: (-(s**2) / (T - 1), s**2),
+    "4.4": lambda norm, slope, lr: math.sqrt(norm**2 + (lr * slope) ** 2),
+    "4.5": (282, 9, 9000),
+}
+WRONG = {
+    "4.1": [
+        (lambda s: floor_of_two(s) / math.log(2), "bits"),
+        (lambda s: math.log(1 + beta(s)), "other one"),
+        (lambda s: floor_of_two(s / math.sqrt(2)), "both logits move"),
+        (lambda s: math.log(2), "multiple"),
+    ],
+    "4.2": [
+        (lambda X, sigma: (column(X, 0, 0.0), column(X, -1, 1.0)), "norm"),
+        (lambda X, sigma: (column(X, -1, sigma), column(X, 0, 1.0)), "over the keys"),
+        (lambda X, sigma: (column(X, 0, sigma), column(X, 1, 1.0)), "agree"),
+    ],
+    "4.3": [
+        (lambda T, s: (-(s**2) / (T - 1), s), "squared norm"),
+        (lambda T, s: (s**2 / (T - 1), s**2), "sign"),
+        (lambda T, s: (0.0, s**2), "would need"),
+        (lambda T, s: (-(s**2), s**2), "products"),
+    ],
+    "4.4": [
+        (lambda norm, slope, lr: norm, "infinitely small"),
+        (lambda norm, slope, lr: norm - lr * slope, "angle"),
+        (lambda norm, slope, lr: norm**2 + (lr * slope) ** 2, "square"),
+        (lambda norm, slope, lr: 7.0, "triangle"),
+    ],
+    "4.5": [
+        ((312.5, 9, 9000), "start"),
+        ((9, 9, 9000), "sign matrix"),
+        ((281.25, 281, 9000), "Second"),
+        ((281.25, 8.8, 9), "gamma"),
+    ],
+}
+
+
+@pytest.mark.parametrize("id", EXERCISES)
+def test_right_is_right(id):
+    assert EXERCISES[id].check(RIGHT[id]) is None
+
+
+@pytest.mark.parametrize(("id", "answer", "word"), [(id, *case) for id, cases in WRONG.items() for case in cases])
+def test_wrong_gets_its_hint(id, answer, word):
+    hint = EXERCISES[id].check(answer)
+    assert word in hint
+    assert not [number for number in ("281", "282", "9000", "8.8", "log(1 +", "sqrt") if number in hint]
