@@ -1,0 +1,263 @@
+"""sigmaReparam: every weight matrix becomes gamma / sigma(W) * W, with one learned gain gamma (Zhai et al. 2023).
+
+`reparametrize(model)` does it to a whole model, in place, through `torch.nn.utils.parametrize`; `fold(model)` turns the
+result back into plain weights. Things to know before training:
+
+- In train mode every reading of ``layer.weight`` makes one power iteration: a forward pass makes one, gradient
+  accumulation over n batches makes n. They only sharpen the estimate. Inside ``torch.nn.utils.parametrize.cached()``
+  there is one per block, however often the weight is read. In eval mode nothing is stored, and the same input gives the
+  same output.
+- The scale of W is no scale of the layer, but divides its learning rate (the scale law: W times c and its Adam rate times
+  c train alike). Compare methods at more than one learning rate.
+- Weight decay on gamma would shrink the layer: `parameter_groups` keeps it out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from entropy_utils.lab.errors import ParameterError
+
+EPSILON = 1e-12
+QUERIES_AND_KEYS = ("q", "k", "query", "key", "q_proj", "k_proj", "to_q", "to_k", "wq", "wk", "w_q", "w_k")
+
+
+def top_singular(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest singular value of a weight (rows flattened: out x in k k) and its right singular vector u.
+
+    Exact, from the eigenvectors of the smaller Gram matrix in float64. A start from a cold random vector would
+    underestimate sigma in the first steps, and make the first outputs too large.
+    """
+    matrix = weight.detach().flatten(1).double()
+    wide = matrix.shape[0] < matrix.shape[1]
+    vector = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix).eigenvectors[:, -1]
+    u = matrix.T @ vector if wide else vector
+    u = u / u.norm().clamp_min(EPSILON)
+    return (matrix @ u).norm(), u
+
+
+def power_step(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """One round of power iteration: v = W u, then u = W^T v, both normalised. Returns (u, v)."""
+    v = matrix @ u
+    v = v / v.norm().clamp_min(EPSILON)
+    u = matrix.T @ v
+    return u / u.norm().clamp_min(EPSILON), v
+
+
+def rescaled(weight: Tensor, gamma: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """The definition: gamma / sigma * W with sigma = v^T W u. u and v are constants, W in sigma is not."""
+    sigma = v @ (weight.flatten(1) @ u)
+    return gamma / sigma * weight
+
+
+class _Rescaled(torch.autograd.Function):
+    """`rescaled` when sigma is known already, with its gradient by hand: with G the gradient of the new weight,
+
+    d gamma = <G, W> / sigma,  dW = gamma / sigma (G - <G, W> / sigma v u^T).
+    """
+
+    @staticmethod
+    def forward(ctx, weight, gamma, u, v, sigma):
+        ctx.save_for_backward(weight, gamma, u, v, sigma)
+        return weight * (gamma / sigma).to(weight.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        weight, gamma, u, v, sigma = ctx.saved_tensors
+        matrix, grad = weight.flatten(1).to(u.dtype), grad.flatten(1).to(u.dtype)
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: sigma moves with W
+            sigma = v @ (matrix @ u)
+        inner = torch.dot(grad.reshape(-1), matrix.reshape(-1)) / sigma
+        scale = gamma / sigma
+        along = torch.outer(v * (scale * inner), u)
+        return (grad * scale - along).view_as(weight).to(weight.dtype), inner.to(gamma.dtype), None, None, None
+
+
+class SigmaReparam(nn.Module):
+    """The parametrization W -> gamma / sigma * W, for `torch.nn.utils.parametrize.register_parametrization`.
+
+    `weight` gives the shape and the start: u is its exact top right singular vector. `gamma_init` is ``one`` (the paper
+    and its JAX code: the layer starts with spectral norm 1) or ``sigma`` (the paper's PyTorch code: it starts unchanged).
+
+    Train mode: one power iteration (without gradient) before each use, stored. Eval mode: u is left alone. sigma is
+    computed in float32 at least, also under autocast and for bfloat16 weights (whose u is stored in bfloat16).
+    Assigning ``module.weight = W`` sets gamma to sigma(W), so that the module then has the weight W.
+    """
+
+    def __init__(self, weight: Tensor, gamma_init: str = "one"):
+        super().__init__()
+        _check_gamma_init(gamma_init)
+        _check_weight("weight", weight)
+        sigma, u = top_singular(weight)
+        start = sigma if gamma_init == "sigma" else torch.ones_like(sigma)
+        self.gamma = nn.Parameter(start.to(weight.dtype))
+        self.register_buffer("u", u.to(weight.dtype))
+        self.registered = False
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """gamma / sigma * weight, of the same shape and dtype."""
+        if torch.is_autocast_enabled(weight.device.type):
+            with torch.autocast(weight.device.type, enabled=False):
+                return self._forward(weight)
+        return self._forward(weight)
+
+    def _forward(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            matrix = weight.flatten(1)
+            kind = torch.promote_types(weight.dtype, torch.float32)
+            matrix, u = matrix.to(kind), self.u.to(kind)
+            v = torch.mv(matrix, u)
+            sigma = torch.linalg.vector_norm(v)
+            v = v / sigma
+            if self.training:
+                u = torch.mv(matrix.T, v)
+                sigma = torch.linalg.vector_norm(u)  # = v^T W u, as u is W^T v normalised
+                u = u / sigma
+                self.u.copy_(u)
+        return _Rescaled.apply(weight, self.gamma, u, v, sigma)
+
+    @torch.no_grad()
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What to store so that the layer's weight becomes `weight`; the first call is the registration."""
+        if self.registered:
+            _check_weight("weight", weight)
+            sigma, u = top_singular(weight)
+            self.gamma.copy_(sigma)
+            self.u.copy_(u)
+            return weight.clone()
+        self.registered = True
+        return weight
+
+
+def sigma_reparametrize(module: nn.Module, tensor: str = "weight", gamma_init: str = "one") -> nn.Module:
+    """Put `SigmaReparam` on one weight of one layer, in place; returns the layer."""
+    if parametrize.is_parametrized(module, tensor):
+        raise ParameterError.of("module", type(module).__name__, f"a layer whose {tensor} has no parametrization yet")
+    return parametrize.register_parametrization(module, tensor, SigmaReparam(getattr(module, tensor), gamma_init))
+
+
+def is_query_or_key(name: str) -> bool:
+    """Whether the last part of a layer's name is one of `QUERIES_AND_KEYS`, as ``blocks.0.attention.q_proj``."""
+    return name.rpartition(".")[2].lower() in QUERIES_AND_KEYS
+
+
+def linear_layers(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Name of each linear layer of `model` -> (layer, name of its weight).
+
+    Linear and convolution layers, transformers' Conv1D, and the input projections of `torch.nn.MultiheadAttention`
+    (q, k and v are one matrix there, as in any fused projection: they share one gamma).
+    """
+    hub = sys.modules.get("transformers.pytorch_utils")
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *((hub.Conv1D,) if hub else ()))
+    found = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, kinds):
+            found[name] = (layer, "weight")
+        elif isinstance(layer, nn.MultiheadAttention):
+            for tensor in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+                if getattr(layer, tensor) is not None:
+                    found[f"{name}.{tensor}".lstrip(".")] = (layer, tensor)
+    return found
+
+
+def chosen(model: nn.Module, only: Callable[[str], bool] | Iterable[str] | str | None) -> dict:
+    """The `linear_layers` whose name passes `only`: a function of the name, or patterns as ``*.q_proj``; None: all."""
+    layers = linear_layers(model)
+    patterns = (only,) if isinstance(only, str) else only
+    match = only if callable(only) else lambda name: patterns is None or any(fnmatch(name, p) for p in patterns)
+    found = {name: layer for name, layer in layers.items() if match(name)}
+    if not found:
+        raise ParameterError.of("only", only, f"what matches one of the linear layers: {', '.join(layers) or 'none'}")
+    return found
+
+
+def reparametrize(
+    model: nn.Module,
+    gamma_init: str = "one",
+    *,
+    only: Callable[[str], bool] | Iterable[str] | str | None = None,
+    fresh_std: float | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """Put `SigmaReparam` on all linear layers of a model (or on those that pass `only`, see `chosen`), in place.
+
+    The weights stay as they are; with `fresh_std` they are drawn anew from a truncated normal (cut at +-2, as torch
+    does). With ``gamma_init="sigma"`` and no fresh weights the function that the model computes does not change.
+    Nothing is touched if a layer has a parametrization already, or shares its weight with another (tied weights: one
+    tensor cannot be folded into two different ones), or has a weight of zeros. Returns the model.
+    """
+    _check_gamma_init(gamma_init)
+    if fresh_std is not None and not fresh_std > 0:
+        raise ParameterError.of("fresh_std", fresh_std, "number above 0, or None to keep the weights")
+    layers = chosen(model, only)
+    owners: dict[int, list[str]] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(tensor), []).append(name)
+    for name, (layer, tensor) in layers.items():
+        if parametrize.is_parametrized(layer, tensor):
+            raise ParameterError.of("model", name, "layers without a parametrization; fold it first, or leave it out")
+        shared = owners[id(getattr(layer, tensor))]
+        if len(shared) > 1:
+            raise ParameterError.of("model", " = ".join(shared), "layers of their own weight; leave tied ones out by only")
+        if fresh_std is None:
+            _check_weight(name, getattr(layer, tensor))
+    for layer, tensor in layers.values():
+        if fresh_std is not None:
+            nn.init.trunc_normal_(getattr(layer, tensor), std=fresh_std, generator=generator)
+        sigma_reparametrize(layer, tensor, gamma_init)
+    return model
+
+
+def reparametrized(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Name -> (layer, name of its weight) of the layers that carry a `SigmaReparam`."""
+    return {name: (layer, tensor) for name, (layer, tensor) in linear_layers(model).items() if _sigma(layer, tensor)}
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Turn every `SigmaReparam` into the plain weight it has in eval mode, in place; returns the model.
+
+    Names and order of parameters and state dict are those of the model before `reparametrize`; the parameter objects too.
+    """
+    layers = reparametrized(model)
+    if not layers:
+        raise ParameterError.of("model", type(model).__name__, "a model with at least one SigmaReparam")
+    for layer, tensor in layers.values():
+        _sigma(layer, tensor).eval()
+        parametrize.remove_parametrizations(layer, tensor)
+        for name in [other for other in layer._parameters if other != tensor]:  # the weight comes first again
+            layer._parameters[name] = layer._parameters.pop(name)
+    return model
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two groups for an optimiser: decay for matrices, none for gains, biases and norms (all below two axes)."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _sigma(layer: nn.Module, tensor: str) -> SigmaReparam | None:
+    if parametrize.is_parametrized(layer, tensor):
+        return next((p for p in layer.parametrizations[tensor] if isinstance(p, SigmaReparam)), None)
+    return None
+
+
+def _check_gamma_init(gamma_init: str) -> None:
+    if gamma_init not in ("one", "sigma"):
+        raise ParameterError.of("gamma_init", gamma_init, "'one' or 'sigma'")
+
+
+def _check_weight(name: str, weight: Tensor) -> None:
+    if weight.ndim < 2 or not weight.is_floating_point():
+        raise ParameterError.of(name, (tuple(weight.shape), str(weight.dtype)), "floats with at least two axes")
+    largest = weight.detach().abs().max()
+    if not 0 < largest < float("inf"):
+        raise ParameterError.of(name, f"largest entry {float(largest)}", "finite weights, not all zero (sigma is 0 then)")
