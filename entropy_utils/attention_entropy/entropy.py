@@ -83,6 +83,22 @@ def attention_rows(logits: Tensor) -> AttentionRows:
     return AttentionRows(_entropy(wide, none), visible, largest, ~hidden.all(-2))
 
 
+def attention_logits(
+    q: Tensor, k: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
+) -> Tensor:
+    """The whole matrix scale q k^T + mask (batch, heads, queries, keys); arguments as in `attention_rows_from_qk`."""
+    _check(q, k, mask, causal, scale, None)
+    keys, queries = k.shape[2], q.shape[2]
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    logits = _wide(q) * scale @ _wide(k).repeat_interleave(q.shape[1] // k.shape[1], 1).mT
+    if mask is not None:
+        logits = _masked(logits, mask)
+    if causal:
+        future = torch.ones(queries, keys, dtype=torch.bool, device=q.device).triu(keys - queries + 1)
+        logits = logits.masked_fill(future, -math.inf)
+    return logits
+
+
 def attention_rows_from_qk(
     q: Tensor,
     k: Tensor,
@@ -92,7 +108,7 @@ def attention_rows_from_qk(
     scale: float | None = None,
     block: int | None = None,
 ) -> AttentionRows:
-    """Statistics of each row of softmax(scale q k^T + mask), holding `block` rows of logits at a time.
+    """Statistics of each row of softmax(`attention_logits`) without the matrix, holding `block` rows of logits at a time.
 
     `q` (batch, heads, queries, d) and `k` (batch, key heads, keys, d) with heads a multiple of key heads (grouped and
     multi-query attention). `mask` broadcasts to (batch, heads, queries, keys): True where a key is visible, or a number
