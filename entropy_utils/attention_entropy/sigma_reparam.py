@@ -15,7 +15,8 @@ result back into plain weights. Things to know before training:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatch
 
 import torch
@@ -43,40 +44,38 @@ def top_singular(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def power_step(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """One round of power iteration: v = W u, then u = W^T v, both normalised. Returns (u, v)."""
-    v = matrix @ u
-    v = v / v.norm().clamp_min(EPSILON)
-    u = matrix.T @ v
-    return u / u.norm().clamp_min(EPSILON), v
+    """One round of power iteration on (..., out, in): v = W u, then u = W^T v, both normalised. Returns (u, v)."""
+    v = _unit((matrix @ u[..., None])[..., 0])
+    return _unit((v[..., None, :] @ matrix)[..., 0, :]), v
 
 
-def rescaled(weight: Tensor, gamma: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """The definition: gamma / sigma * W with sigma = v^T W u. u and v are constants, W in sigma is not."""
-    sigma = v @ (weight.flatten(1) @ u)
-    return gamma / sigma * weight
+def rescaled(matrix: Tensor, gamma: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """The definition: gamma / sigma * W, sigma = v^T W u, on (..., out, in). u and v are constants, W in sigma is not."""
+    sigma = (v[..., None, :] @ matrix @ u[..., None])[..., 0, 0]
+    return (gamma / sigma)[..., None, None] * matrix
 
 
 class _Rescaled(torch.autograd.Function):
-    """`rescaled` when sigma is known already, with its gradient by hand: with G the gradient of the new weight,
+    """`rescaled` of (n, out, in), where v (n, out) and sigma (n, 1, 1) are known already, with its gradient by hand.
 
-    d gamma = <G, W> / sigma,  dW = gamma / sigma (G - <G, W> / sigma v u^T).
+    With G the gradient of the new weight: d gamma = <G, W> / sigma, dW = gamma / sigma (G - <G, W> / sigma v u^T).
     """
 
     @staticmethod
-    def forward(ctx, weight, gamma, u, v, sigma):
-        ctx.save_for_backward(weight, gamma, u, v, sigma)
-        return weight * (gamma / sigma).to(weight.dtype)
+    def forward(ctx, matrix, gamma, u, v, sigma):
+        scale = gamma[:, None, None] / sigma
+        ctx.save_for_backward(matrix, gamma, u, v, sigma, scale)
+        return matrix * scale
 
     @staticmethod
     def backward(ctx, grad):
-        weight, gamma, u, v, sigma = ctx.saved_tensors
-        matrix, grad = weight.flatten(1).to(u.dtype), grad.flatten(1).to(u.dtype)
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: sigma moves with W
-            sigma = v @ (matrix @ u)
-        inner = torch.dot(grad.reshape(-1), matrix.reshape(-1)) / sigma
-        scale = gamma / sigma
-        along = torch.outer(v * (scale * inner), u)
-        return (grad * scale - along).view_as(weight).to(weight.dtype), inner.to(gamma.dtype), None, None, None
+        matrix, gamma, u, v, sigma, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient of the gradient is wanted: differentiate the definition
+            new = rescaled(matrix, gamma, u, v)
+            return *torch.autograd.grad(new, (matrix, gamma), grad, create_graph=True), None, None, None
+        inner = (grad * matrix).sum((1, 2), keepdim=True) / sigma
+        along = v[:, :, None] * (inner * scale)
+        return (grad * scale).addcmul_(along, u[:, None], value=-1), inner[:, 0, 0], None, None, None
 
 
 class SigmaReparam(nn.Module):
@@ -102,25 +101,7 @@ class SigmaReparam(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """gamma / sigma * weight, of the same shape and dtype."""
-        if torch.is_autocast_enabled(weight.device.type):
-            with torch.autocast(weight.device.type, enabled=False):
-                return self._forward(weight)
-        return self._forward(weight)
-
-    def _forward(self, weight: Tensor) -> Tensor:
-        with torch.no_grad():
-            matrix = weight.flatten(1)
-            kind = torch.promote_types(weight.dtype, torch.float32)
-            matrix, u = matrix.to(kind), self.u.to(kind)
-            v = torch.mv(matrix, u)
-            sigma = torch.linalg.vector_norm(v)
-            v = v / sigma
-            if self.training:
-                u = torch.mv(matrix.T, v)
-                sigma = torch.linalg.vector_norm(u)  # = v^T W u, as u is W^T v normalised
-                u = u / sigma
-                self.u.copy_(u)
-        return _Rescaled.apply(weight, self.gamma, u, v, sigma)
+        return sigma_weights([self], [weight])[0]
 
     @torch.no_grad()
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -133,6 +114,83 @@ class SigmaReparam(nn.Module):
             return weight.clone()
         self.registered = True
         return weight
+
+
+def sigma_weights(gains: Sequence[SigmaReparam], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What parametrizations in one mode make of weights of one shape and dtype, as one batch."""
+    first = weights[0]
+    kind = torch.promote_types(first.dtype, torch.float32)
+    with _full_precision(first.device):
+        matrix = torch.stack(weights) if len(weights) > 1 else first[None]  # a single one is not copied
+        matrix = matrix.flatten(2).to(kind)
+        gamma = torch.stack([gain._parameters["gamma"] for gain in gains]).to(kind)
+        with torch.no_grad():
+            stored = [gain._buffers["u"] for gain in gains]
+            u = torch.stack(stored).to(kind)
+            v = torch.bmm(u[:, None], matrix.mT)  # as rows: batched products with columns are slow
+            sigma = torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp_min_(EPSILON)
+            v /= sigma
+            if gains[0].training:
+                row = torch.bmm(v, matrix)
+                sigma = torch.linalg.vector_norm(row, dim=2, keepdim=True).clamp_min_(EPSILON)  # v^T W u for the new u
+                u = (row / sigma)[:, 0]
+                torch._foreach_copy_(stored, u.unbind())
+        new = _Rescaled.apply(matrix, gamma, u, v[:, 0], sigma)
+    return new.to(first.dtype).view(-1, *first.shape).unbind()
+
+
+class Together:
+    """Computes the small weights of a model that have one shape in one batch, when the model's forward starts.
+
+    The layers find their weight ready; the numbers are those of each layer alone, without the cost of many tiny
+    operations. After the forward they are on their own again, and so is a part of the model that is called directly.
+    """
+
+    largest = 2**16  # entries; above it stacking costs more than it saves
+
+    def __init__(self, model: nn.Module, layers: Iterable[tuple[nn.Module, str]]):
+        self.groups: dict[torch.Size, list[tuple]] = {}
+        for layer, tensor in layers:
+            held = layer.parametrizations[tensor]
+            if held.original.numel() <= self.largest:
+                self.groups.setdefault(held.original.shape, []).append((layer, f"{tensor} ready", held, held[0]))
+                _offer_ready(layer, tensor)
+        self.handles = (
+            model.register_forward_pre_hook(self.before),
+            model.register_forward_hook(self.after, always_call=True),
+        )
+
+    def detach(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def before(self, *_) -> None:
+        """Compute all; nothing inside `parametrize.cached()`, which has its own way of computing a weight once."""
+        if parametrize._cache_enabled:
+            return
+        for group in self.groups.values():
+            for mode in {gain.training for *_, gain in group}:
+                layers, keys, held, gains = zip(*[row for row in group if row[3].training is mode], strict=True)
+                new = sigma_weights(gains, [h._parameters["original"] for h in held])
+                for layer, key, weight in zip(layers, keys, new, strict=True):
+                    layer.__dict__[key] = weight
+
+    def after(self, *_) -> None:
+        """Forget all."""
+        for group in self.groups.values():
+            for layer, key, *_ in group:
+                layer.__dict__.pop(key, None)
+
+
+def _offer_ready(layer: nn.Module, tensor: str) -> None:
+    """Let the layer's weight be the ready one if there is one, without the way through parametrize's lists."""
+    slow, key = getattr(type(layer), tensor), f"{tensor} ready"
+
+    def read(layer: nn.Module) -> Tensor:
+        ready = layer.__dict__.get(key)
+        return slow.fget(layer) if ready is None else ready
+
+    setattr(type(layer), tensor, property(read, slow.fset))
 
 
 def sigma_reparametrize(module: nn.Module, tensor: str = "weight", gamma_init: str = "one") -> nn.Module:
@@ -211,6 +269,7 @@ def reparametrize(
         if fresh_std is not None:
             nn.init.trunc_normal_(getattr(layer, tensor), std=fresh_std, generator=generator)
         sigma_reparametrize(layer, tensor, gamma_init)
+    Together(model, layers.values())
     return model
 
 
@@ -229,9 +288,15 @@ def fold(model: nn.Module) -> nn.Module:
         raise ParameterError.of("model", type(model).__name__, "a model with at least one SigmaReparam")
     for layer, tensor in layers.values():
         _sigma(layer, tensor).eval()
+        kind = type(layer)  # parametrize's own class of this layer; deep copies share it, and the next line changes it
+        layer.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(layer, tensor)
         for name in [other for other in layer._parameters if other != tensor]:  # the weight comes first again
             layer._parameters[name] = layer._parameters.pop(name)
+    for module in model.modules():
+        for hook in list(module._forward_hooks.values()):
+            if isinstance(together := getattr(hook, "__self__", None), Together):
+                together.detach()
     return model
 
 
@@ -248,6 +313,16 @@ def _sigma(layer: nn.Module, tensor: str) -> SigmaReparam | None:
     if parametrize.is_parametrized(layer, tensor):
         return next((p for p in layer.parametrizations[tensor] if isinstance(p, SigmaReparam)), None)
     return None
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(EPSILON)
+
+
+def _full_precision(device: torch.device):
+    """No autocast inside; free where there is none."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
 def _check_gamma_init(gamma_init: str) -> None:
