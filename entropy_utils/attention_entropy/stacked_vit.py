@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .stacked_kernels import FastAttention, FastLayerNorm, attention, layer_norm
 from .tiny_vit import TinyViT
 
 ORIGINAL = "parametrizations.weight."  # how torch names what is behind a parametrized weight
@@ -86,34 +87,34 @@ class StackedViT(nn.Module):
 
         Both are (S, layers, heads): mean row entropy over its maximum log T, largest absolute logit. The last layer
         works out its output for the class token only, nothing else being used; its entropies are those of all queries.
+        Activations are (S, features, tokens x batch): a layer is one product from the left, the images lie last.
         """
         stack, batch, patches, _ = images.shape
         qk, vo, up, down = (self.weights(group).unbind(1) for group in ("q+k", "v+o", "up", "down"))
         b_qk, b_vo, b_up, b_down = (self._get(f"{group} bias").unbind(1) for group in ("q+k", "v+o", "up", "down"))
-        x = torch.baddbmm(self._get("embed bias"), images.flatten(1, 2), self.weights("embed")[:, 0].mT)
-        token = self._get(" token").expand(-1, batch, -1, -1)
-        x = torch.cat([token, x.unflatten(1, (batch, patches))], 2) + self._get(" position")
-        x, seen = x.flatten(1, 2), []
+        x = self.weights("embed")[:, 0] @ images.transpose(1, 3).flatten(2) + self._get("embed bias").mT
+        token = self._get(" token")[:, 0].mT[..., None].expand(-1, -1, -1, batch)
+        x = torch.cat([token, x.unflatten(2, (patches, batch))], 2) + self._get(" position")[:, 0].mT[..., None]
+        x, seen = x.flatten(2), []
         for layer in range(self.layers):
             at, last = 2 * layer, layer == self.layers - 1
             y = self._normed(x, "norm1", layer) if self.norm == "pre" else x
             weight = torch.cat([qk[at], qk[at + 1], vo[at]], 1)
             bias = torch.cat([b_qk[at], b_qk[at + 1], b_vo[at]], 1)
-            joint = torch.baddbmm(bias[:, None], y, weight.mT).view(stack, batch, patches + 1, 3, self.heads, -1)
-            q, k, v = joint.permute(3, 0, 1, 4, 2, 5).contiguous().unbind()
-            mixed, found = self._attend(q, k, v, layer, last)
+            joint = torch.baddbmm(bias[..., None], weight, y)
+            mixed, *found = self._attend(joint.view(stack, 3, self.heads, -1, patches + 1, batch), layer, last)
             seen.append(found)
-            if last:
-                x = x.unflatten(1, (batch, -1))[:, :, 0]
-            x = torch.baddbmm(x + b_vo[at + 1][:, None], mixed, vo[at + 1].mT)
+            x = x[..., :batch] if last else x
+            x = torch.baddbmm(x + b_vo[at + 1][..., None], vo[at + 1], mixed)
             x = self._normed(x, "norm1", layer) if self.norm == "post" else x
             y = self._normed(x, "norm2", layer) if self.norm == "pre" else x
-            y = F.gelu(torch.baddbmm(b_up[layer][:, None], y, up[layer].mT))
-            x = torch.baddbmm(x + b_down[layer][:, None], y, down[layer].mT)
+            y = F.gelu(torch.baddbmm(b_up[layer][..., None], up[layer], y))
+            x = torch.baddbmm(x + b_down[layer][..., None], down[layer], y)
             x = self._normed(x, "norm2", layer) if self.norm == "post" else x
-        self.entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
+        entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
+        self.entropy = entropy / math.log(patches + 1)
         x = self._normed(x, "final_norm", 0) if self.norm == "pre" else x
-        return torch.baddbmm(self._get("head bias"), x, self.weights("head")[:, 0].mT)
+        return (self.weights("head")[:, 0] @ x + self._get("head bias").mT).mT
 
     def weights(self, group: str) -> Tensor:
         """The weights that a group of layers has in effect, (S, layers of the group, outputs, inputs).
@@ -134,48 +135,34 @@ class StackedViT(nn.Module):
         sigma = (v * (weight @ u[..., None].clone())[..., 0]).sum(-1)
         return (gamma / sigma)[..., None, None] * weight
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, last: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Attention of one layer on (S, batch, heads, tokens, width of a head): output (S, rows, width) and statistics.
-
-        Logits are kept as (..., keys, queries): a softmax over the last but one axis is faster for few keys.
-        """
+    def _attend(self, joint: Tensor, layer: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer's attention: output (S, width, tokens x batch), entropies in nats and largest logits, (S, heads)."""
         if hasattr(self, "q_norm+k_norm weight"):
-            gain, shift = (self._get(f"q_norm+k_norm {name}")[:, 2 * layer : 2 * layer + 2] for name in ("weight", "bias"))
-            q, k = (
-                F.layer_norm(x, x.shape[-1:]) * gain[:, at, None, None, None] + shift[:, at, None, None, None]
-                for at, x in enumerate((q, k))
+            gain, shift = (
+                self._get(f"q_norm+k_norm {name}")[:, 2 * layer : 2 * layer + 2, None].expand(-1, -1, self.heads, -1)
+                for name in ("weight", "bias")
             )
-        shape = q.shape
-        q, k, v = (x.flatten(0, 2) for x in (q, k, v))
-        if last:
-            with torch.no_grad():
-                logits = self._logits(q, k)
-                found = _statistics(logits, logits.log_softmax(1), shape)
-            p = self._logits(q[:, :1], k).softmax(1)
+            q_and_k = joint[:, :2].flatten(4).flatten(0, 2)
+            normed = self._layer_norm(q_and_k, gain.flatten(0, 2), shift.flatten(0, 2)).view_as(joint[:, :2])
+            joint = torch.cat([normed, joint[:, 2:]], 1)
+        queries, scale = 1 if last else joint.shape[4], 1 / (math.sqrt(joint.shape[3]) * self.temperature)
+        if _fast(joint) and not self.soft_cap:
+            found = FastAttention.apply(joint, queries, scale)
         else:
-            logits = self._logits(q, k)
-            log_p = logits.log_softmax(1)
-            p = log_p.exp()
-            found = _statistics(logits, log_p, shape)
-        mixed = torch.bmm(p.mT, v).view(*shape[:3], -1, shape[-1]).transpose(2, 3)
-        return mixed.reshape(shape[0], -1, shape[2] * shape[-1]), found
-
-    def _logits(self, q: Tensor, k: Tensor) -> Tensor:
-        scale = 1 / (math.sqrt(q.shape[-1]) * self.temperature)
-        logits = torch.baddbmm(q.new_zeros(()), k, q.mT, beta=0, alpha=scale)
-        return self.soft_cap * torch.tanh(logits / self.soft_cap) if self.soft_cap else logits
+            found = attention(joint, queries, scale, self.soft_cap)
+        return found[0].flatten(1, 2).flatten(2), *found[1:]
 
     def _normed(self, x: Tensor, name: str, layer: int) -> Tensor:
-        gain, shift = (self._get(f"{name} {part}")[:, layer, None] for part in ("weight", "bias"))
-        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain)
+        return self._layer_norm(x, *(self._get(f"{name} {part}")[:, layer] for part in ("weight", "bias")))
+
+    @staticmethod
+    def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        return (FastLayerNorm.apply if _fast(x) else layer_norm)(x, gain, shift)
 
     def _get(self, name: str) -> Tensor:
         return getattr(self, name.replace(".", "/"))
 
 
-@torch.no_grad()
-def _statistics(logits: Tensor, log_p: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Mean entropy of the rows over log T, and the largest absolute logit, each (S, heads)."""
-    by_head = (*shape[:3], -1)
-    entropy = -(log_p.exp() * log_p).view(by_head).sum((1, 3)) / (shape[1] * shape[3] * math.log(shape[3]))
-    return entropy, logits.abs().view(by_head).amax((1, 3))
+def _fast(x: Tensor) -> bool:
+    """Whether the compiled kernels take a tensor."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
