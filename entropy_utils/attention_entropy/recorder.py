@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 EAGER = 'attn_implementation="eager" (in from_pretrained, or model.set_attn_implementation("eager"))'
 MEASURES = ("entropy", "normalised", "minimum", "max_logit")
-SOFTMAX = {"aten::_softmax", "aten::_safe_softmax"}
-FUSED = {  # number of the argument `is_causal`
-    "aten::_scaled_dot_product_flash_attention_for_cpu": 4,
-    "aten::_scaled_dot_product_flash_attention": 4,
-    "aten::_scaled_dot_product_efficient_attention": 6,
-    "aten::_scaled_dot_product_cudnn_attention": 6,
+SOFTMAX = {"aten::_softmax", "aten::_safe_softmax", "aten::softmax"}  # the last: in inference mode nothing is decomposed
+FUSED = {  # place of the arguments mask and is_causal
+    "aten::scaled_dot_product_attention": (3, 5),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": (None, 4),
+    "aten::_scaled_dot_product_flash_attention": (None, 4),
+    "aten::_scaled_dot_product_efficient_attention": (3, 6),
+    "aten::_scaled_dot_product_cudnn_attention": (3, 6),
 }
 
 
@@ -226,10 +227,9 @@ class _Watch(TorchDispatchMode):
         if name in SOFTMAX:
             self.recorder.logits(args[0], args[1])
         elif name in FUSED:
-            at = FUSED[name]
-            efficient = at == 6
-            mask = args[3] if efficient else kwargs.get("attn_mask")
-            causal = args[at] if len(args) > at else kwargs.get("is_causal", False)
+            at, causal_at = FUSED[name]
+            mask = args[at] if at and len(args) > at else kwargs.get("attn_mask")
+            causal = args[causal_at] if len(args) > causal_at else kwargs.get("is_causal", False)
             self.recorder.fused(args[0], args[1], mask, causal, kwargs.get("scale"))
         return func(*args, **kwargs)
 

@@ -101,7 +101,7 @@ def expected(weights, counts, visible):
 def compare(recorder, layers, counts, visible, **first):
     history = recorder.history()
     for layer, weights in enumerate(layers, start=first.get("start", 0)):
-        rows = history[history.layer == layer]
+        rows = history[(history.layer == layer) & (history.step == history.step.min())]
         assert rows["head"].tolist() == list(range(weights.shape[1]))
         found = rows[["entropy", "normalised", "minimum"]].to_numpy()
         np.testing.assert_allclose(found, expected(weights, counts, visible), rtol=2e-5, atol=2e-6)
@@ -122,7 +122,8 @@ def test_causal_models_with_padding(make, padding):
         layers = model(IDS, attention_mask=padding, output_attentions=True).attentions
     history = compare(recorder, layers, *causal(padding))
     assert len(history) == 8
-    assert not model._forward_hooks and not model._forward_pre_hooks
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
 
 
 def test_bidirectional_model_leaves_out_the_rows_of_padding():
@@ -175,9 +176,24 @@ def test_in_training_what_is_recorded_is_before_dropout_and_changes_nothing(make
     recorder.detach()
     history = recorder.history()
     assert history.training.tolist() == [True] * 8 + [False] * 8
-    compare_first = history[history.training & (history.layer == 0)]
+    found = history[history.training & (history.layer == 0)][["entropy", "normalised", "minimum"]]
     counts, visible = causal(torch.ones_like(IDS))
-    np.testing.assert_allclose(compare_first[["entropy", "normalised", "minimum"]], expected(first[0], counts, visible), 2e-5)
+    np.testing.assert_allclose(found, expected(first[0], counts, visible), rtol=2e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_inference_mode(fused):
+    """Operations reach the recorder in another form there."""
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(16, 4, batch_first=True)
+    x, mask = torch.randn(3, 5, 16), torch.ones(5, 5, dtype=torch.bool).triu(1)
+    with torch.inference_mode(), AttentionRecorder(attention, rank=True) as recorder:
+        attention(x, x, x, attn_mask=mask, need_weights=not fused)
+        _, weights = attention(x, x, x, attn_mask=mask, average_attn_weights=False)
+    counts = torch.ones(3, 5, dtype=torch.bool) & (torch.arange(5) > 0)
+    assert len(compare(recorder, [weights], counts, ~mask)) == 8
+    first, second = np.split(recorder.history()[["entropy", "normalised", "minimum", "max_logit", "rank"]].to_numpy(), 2)
+    np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
 def test_every_counts_training_and_evaluation_apart_and_detaches():
@@ -285,7 +301,8 @@ def test_mixed_precision_and_nan():
     with torch.no_grad(), AttentionRecorder(model) as recorder:
         model(IDS)
     head = recorder.history().set_index(["layer", "head"]).loc[(1, 0)]
-    assert math.isnan(head.entropy) and math.isnan(head.max_logit)
+    assert math.isnan(head.entropy)
+    assert math.isnan(head.max_logit)
 
 
 def test_an_error_in_the_model_passes_through_and_the_next_pass_is_recorded():
