@@ -80,7 +80,7 @@ class LargeTraining(Experiment):
     def _fits(self) -> Self:
         if self.width % (2 * self.heads):
             raise ValueError(
-                f"width {self.width} and heads {self.heads}: allowed is a width that is a multiple of 2 x heads"
+                f"width {self.width} and heads {self.heads}: allowed is a width divisible by 2 x heads"
             )
         if self.task == "vision" and self.side % self.patch:
             raise ValueError(f"side {self.side} and patch {self.patch}: allowed is a side that is a multiple of patch")
@@ -138,8 +138,8 @@ class LargeTraining(Experiment):
         test_loss (nats) and accuracy or perplexity on the test data, after the step, every `evaluate_every` steps and at the
         end; diverged.
 
-        A loss (of training or test) that is not finite ends the run: the last record has its step and ``diverged``. However the run ends, model
-        (and ``output``) have the last weights whose loss was finite.
+        A loss (of training or test) that is not finite ends the run: the last record has its step and ``diverged``. However
+        the run ends, model (and ``output``) have the last weights whose loss was finite.
         """
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(self.seed + 1_000_003)
