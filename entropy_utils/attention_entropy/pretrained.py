@@ -37,7 +37,7 @@ class PretrainedEntropy(Experiment):
     column: str = Field("text", min_length=1, description="column of the data set that holds the text")
     sequences: int = Field(64, ge=1, le=1_000_000, description="sequences to read, at most")
     longest: int = Field(512, ge=2, le=1_000_000, description="texts are cut here", json_schema_extra={"unit": "tokens"})
-    shortest: int = Field(2, ge=1, le=1_000_000, description="of a sequence that is read", json_schema_extra={"unit": "tokens"})
+    shortest: int = Field(2, ge=1, le=1_000_000, description="shorter are left out", json_schema_extra={"unit": "tokens"})
     batch: int = Field(8, ge=1, le=4096, description="sequences per forward pass")
     rank: bool = Field(False, description="record the effective rank of the attention matrices too (slow)")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights and the logits")
