@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 
 EAGER = 'attn_implementation="eager" (in from_pretrained, or model.set_attn_implementation("eager"))'
 MEASURES = ("entropy", "normalised", "minimum", "max_logit")
-SOFTMAX = {"aten::_softmax", "aten::_safe_softmax", "aten::softmax"}  # the last: in inference mode nothing is decomposed
+ATEN = torch.ops.aten
+# the last of these, and the first of those: in inference mode nothing is decomposed
+SOFTMAX = {ATEN._softmax.default, ATEN._safe_softmax.default, ATEN.softmax.int}
 FUSED = {  # place of the arguments mask and is_causal
-    "aten::scaled_dot_product_attention": (3, 5),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": (None, 4),
-    "aten::_scaled_dot_product_flash_attention": (None, 4),
-    "aten::_scaled_dot_product_efficient_attention": (3, 6),
-    "aten::_scaled_dot_product_cudnn_attention": (3, 6),
+    ATEN.scaled_dot_product_attention.default: (3, 5),
+    ATEN._scaled_dot_product_flash_attention_for_cpu.default: (None, 4),
+    ATEN._scaled_dot_product_flash_attention.default: (None, 4),
+    ATEN._scaled_dot_product_efficient_attention.default: (3, 6),
+    ATEN._scaled_dot_product_cudnn_attention.default: (3, 6),
 }
 
 
@@ -164,18 +166,15 @@ class AttentionRecorder:
             torch.backends.mha.set_fastpath_enabled(self._fast)
             self._inside.clear()
 
-    def logits(self, logits: Tensor, axis: int) -> None:
-        """Record the logits of one softmax, if it is one of attention."""
+    def softmax(self, logits: Tensor, axis: int, weights: Tensor) -> None:
+        """Record one softmax from logits to weights, if it is one of attention."""
         name, module, args, kwargs = self._inside[-1]
         if axis not in (-1, logits.ndim - 1) or logits.ndim < 2 or (logits.ndim < 4 and not self._in_attention()):
             return
-        heads = 1
-        if logits.ndim >= 4:
-            logits = logits.reshape(-1, *logits.shape[-3:])
-        else:
-            heads = _heads(module, logits, args)
-            logits = logits.reshape(-1, heads, *logits.shape[-2:])
-        self._keep(name, attention_rows(logits), lambda: logits.float(), _is_cross(args, kwargs))
+        heads = logits.shape[-3] if logits.ndim >= 4 else _heads(module, logits, args)
+        shape = -1, heads, *logits.shape[-2:]
+        logits, weights = logits.reshape(shape), weights.reshape(shape)
+        self._keep(name, attention_rows(logits, weights), lambda: weights, _is_cross(args, kwargs))
 
     def fused(self, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> None:
         """Record attention that torch computes in one kernel, from its queries and keys."""
@@ -184,9 +183,9 @@ class AttentionRecorder:
             mask, causal = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(), False
         what = {"mask": mask, "causal": causal, "scale": scale}
         rows = attention_rows_from_qk(q, k, **what)
-        self._keep(name, rows, partial(attention_logits, q, k, **what), _is_cross(args, kwargs))
+        self._keep(name, rows, lambda: attention_logits(q, k, **what).softmax(-1), _is_cross(args, kwargs))
 
-    def _keep(self, name: str, rows: AttentionRows, logits: Callable[[], Tensor], cross: bool) -> None:
+    def _keep(self, name: str, rows: AttentionRows, weights: Callable[[], Tensor], cross: bool) -> None:
         own = rows.visible > 0
         if not cross and rows.seen.shape[-1] == own.shape[-1]:
             own = own & rows.seen
@@ -200,7 +199,7 @@ class AttentionRecorder:
             torch.where(own, rows.largest, -torch.inf).amax((0, 2)).masked_fill(~own.any(2).any(0), torch.nan),
         ]
         if self.rank:
-            found.append(effective_rank(torch.where(own[..., None], logits().softmax(-1), 0)).mean(0))
+            found.append(effective_rank(torch.where(own[..., None], weights(), 0)).mean(0))
         place = {**self._place, "layer": self._layers, "module": name}
         self._layers += 1
         self._fresh.append((place, torch.stack(found)))
@@ -223,15 +222,15 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        name = func.name().partition(".")[0]
-        if name in SOFTMAX:
-            self.recorder.logits(args[0], args[1])
-        elif name in FUSED:
-            at, causal_at = FUSED[name]
+        found = func(*args, **kwargs)
+        if func in SOFTMAX:
+            self.recorder.softmax(args[0], args[1], found)
+        elif func in FUSED:
+            at, causal_at = FUSED[func]
             mask = args[at] if at and len(args) > at else kwargs.get("attn_mask")
             causal = args[causal_at] if len(args) > causal_at else kwargs.get("is_causal", False)
             self.recorder.fused(args[0], args[1], mask, causal, kwargs.get("scale"))
-        return func(*args, **kwargs)
+        return found
 
 
 def _is_of_torch(module: nn.Module) -> bool:
