@@ -3,10 +3,11 @@
 `reparametrize(model)` does it to a whole model, in place, through `torch.nn.utils.parametrize`; `fold(model)` turns the
 result back into plain weights. Things to know before training:
 
-- In train mode every reading of ``layer.weight`` makes one power iteration: a forward pass makes one, gradient
-  accumulation over n batches makes n. They only sharpen the estimate. Inside ``torch.nn.utils.parametrize.cached()``
-  there is one per block, however often the weight is read. In eval mode nothing is stored, and the same input gives the
-  same output.
+- In train mode a forward pass makes one power iteration per weight, and so does every other reading of ``layer.weight``:
+  gradient accumulation over n batches makes n, and its batches see slightly different weights. Inside
+  ``torch.nn.utils.parametrize.cached()`` there is one in all. In eval mode nothing is stored, and the same input gives
+  the same output.
+- As with all parametrizations of torch, save the state dict, not the module; copies by `copy.deepcopy` are fine.
 - The scale of W is no scale of the layer, but divides its learning rate (the scale law: W times c and its Adam rate times
   c train alike). Compare methods at more than one learning rate.
 - Weight decay on gamma would shrink the layer: `parameter_groups` keeps it out.
@@ -242,11 +243,14 @@ def reparametrize(
     only: Callable[[str], bool] | Iterable[str] | str | None = None,
     fresh_std: float | None = None,
     generator: torch.Generator | None = None,
+    together: bool = True,
 ) -> nn.Module:
     """Put `SigmaReparam` on all linear layers of a model (or on those that pass `only`, see `chosen`), in place.
 
     The weights stay as they are; with `fresh_std` they are drawn anew from a truncated normal (cut at +-2, as torch
     does). With ``gamma_init="sigma"`` and no fresh weights the function that the model computes does not change.
+    `together` lets small layers share their work (see `Together`); False for models that use gradient checkpointing.
+
     Nothing is touched if a layer has a parametrization already, or shares its weight with another (tied weights: one
     tensor cannot be folded into two different ones), or has a weight of zeros. Returns the model.
     """
@@ -269,7 +273,8 @@ def reparametrize(
         if fresh_std is not None:
             nn.init.trunc_normal_(getattr(layer, tensor), std=fresh_std, generator=generator)
         sigma_reparametrize(layer, tensor, gamma_init)
-    Together(model, layers.values())
+    if together:
+        Together(model, layers.values())
     return model
 
 

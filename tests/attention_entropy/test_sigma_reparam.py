@@ -250,6 +250,19 @@ def test_a_model_in_one_batch_equals_its_layers_alone(double):
     assert torch.allclose(model(x), expected, atol=atol)
 
 
+def test_gradient_checkpointing_on_its_own_layers():
+    model, ids = reparametrize(gpt2(), together=False).train(), torch.arange(12)[None]
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    twin = copy.deepcopy(model)
+    twin.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for each in (model, twin):
+        each(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
+
+
 def test_one_forward_is_one_power_iteration_however_often_a_weight_is_read():
     class Twice(nn.Module):
         def __init__(self):
