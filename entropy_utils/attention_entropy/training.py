@@ -25,6 +25,7 @@ from .stacked_vit import StackedViT
 from .tiny_vit import TinyViT
 
 STEPS = {"unit": "steps"}
+BATCHES = 1_000_003  # what is added to a seed for the generator of its batches
 RESHAPING = ("sigma", "spectral", "weight")  # methods that act on the weights
 
 
@@ -130,7 +131,7 @@ class Training(Experiment):
         data = digits()
         device = next(stack.parameters()).device
         images, labels = data.train.to(device), data.train_labels.to(device)
-        generators = [torch.Generator().manual_seed(seed + 1_000_003) for seed in range(self.seed, self.seed + self.seeds)]
+        generators = [torch.Generator().manual_seed(seed + BATCHES) for seed in range(self.seed, self.seed + self.seeds)]
         parameters = list(stack.parameters())
         optimizer = torch.optim.Adam(parameters, lr=self.lr, fused=True)
         kept = [*parameters, *stack.buffers()]
