@@ -72,8 +72,9 @@ class _Rescaled(torch.autograd.Function):
     def backward(ctx, grad):
         matrix, gamma, u, v, sigma, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient of the gradient is wanted: differentiate the definition
-            new = rescaled(matrix, gamma, u, v)
-            return *torch.autograd.grad(new, (matrix, gamma), grad, create_graph=True), None, None, None
+            moving = [tensor for tensor in (matrix, gamma) if tensor.requires_grad]
+            found = iter(torch.autograd.grad(rescaled(matrix, gamma, u, v), moving, grad, create_graph=True))
+            return *(next(found) if tensor.requires_grad else None for tensor in (matrix, gamma)), None, None, None
         inner = (grad * matrix).sum((1, 2), keepdim=True) / sigma
         along = v[:, :, None] * (inner * scale)
         return (grad * scale).addcmul_(along, u[:, None], value=-1), inner[:, 0, 0], None, None, None
@@ -150,11 +151,12 @@ class Together:
     largest = 2**16  # entries; above it stacking costs more than it saves
 
     def __init__(self, model: nn.Module, layers: Iterable[tuple[nn.Module, str]]):
-        self.groups: dict[torch.Size, list[tuple]] = {}
+        self.groups: dict[tuple, list[tuple]] = {}
         for layer, tensor in layers:
             held = layer.parametrizations[tensor]
+            alike = held.original.shape, held.original.dtype
             if held.original.numel() <= self.largest:
-                self.groups.setdefault(held.original.shape, []).append((layer, f"{tensor} ready", held, held[0]))
+                self.groups.setdefault(alike, []).append((layer, f"{tensor} ready", held, held[0]))
                 _offer_ready(layer, tensor)
         self.handles = (
             model.register_forward_pre_hook(self.before),
@@ -162,6 +164,7 @@ class Together:
         )
 
     def detach(self) -> None:
+        """Leave the model without hooks."""
         for handle in self.handles:
             handle.remove()
 

@@ -132,6 +132,31 @@ def test_gradients_of_a_batch_once_and_twice_against_the_definition():
     assert torch.autograd.gradcheck(lambda *t: rescaled(torch.stack(t[:2]), torch.stack(t[2:]), u, v), inputs)
 
 
+def test_a_hessian_product_with_gamma_frozen():
+    model = reparametrize(small().double())
+    for layer, tensor in reparametrized(model).values():
+        layer.parametrizations[tensor][0].gamma.requires_grad_(False)
+    parameters, x = [p for p in model.parameters() if p.requires_grad], images().double()
+    model.eval()
+    weight, step = model[5].parametrizations.weight.original, 1e-6
+
+    def gradients(create_graph=False):
+        return torch.autograd.grad(model(x).square().sum(), parameters, create_graph=create_graph)
+
+    u = model[5].parametrizations.weight[0].u
+    direction = torch.randn(8, 8).double()
+    direction -= torch.outer(direction @ u, u)  # leaves W u, hence v, as it is: v is a constant
+    at = next(i for i, p in enumerate(parameters) if p is weight)
+    product = torch.autograd.grad((gradients(True)[at] * direction).sum(), parameters)
+    with torch.no_grad():
+        weight += step * direction
+    after = gradients()[at]
+    with torch.no_grad():
+        weight -= 2 * step * direction
+    before = gradients()[at]
+    assert torch.allclose(product[at], (after - before) / (2 * step), atol=1e-6)
+
+
 def test_scale_law_weights_and_their_adam_rate_times_c_train_alike():
     def losses(c, rate):
         torch.manual_seed(1)
