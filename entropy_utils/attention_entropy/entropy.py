@@ -134,7 +134,10 @@ def attention_rows_from_qk(
     q, k = q.reshape(batch * heads, queries, d), k.reshape(-1, keys, d)
     number = torch.arange(batch * heads, device=q.device)
     seen = torch.zeros(batch * heads, keys, dtype=torch.bool, device=q.device)
-    parts = []
+    # filled in place: small results kept between large blocks would keep the allocator from using their memory again
+    entropy = torch.empty(batch * heads, queries, dtype=_wide(q[:0]).dtype, device=q.device)
+    largest = torch.empty_like(entropy)
+    visible = torch.empty(batch * heads, queries, dtype=torch.long, device=q.device)
     with torch.autocast(q.device.type, enabled=False):
         for start in range(0, batch * heads, together):
             chosen = slice(start, start + together)
@@ -151,8 +154,9 @@ def attention_rows_from_qk(
                     logits = logits.masked_fill(future.triu(first + keys - queries + 1), -math.inf)
                 found = attention_rows(logits)
                 seen[chosen, :end] |= found.seen
-                parts.append([x.reshape(-1) for x in found[:3]])
-    entropy, visible, largest = (torch.cat(part).view(batch, heads, queries) for part in zip(*parts, strict=True))
+                place = chosen, slice(first, last)
+                entropy[place], visible[place], largest[place] = found[:3]
+    entropy, visible, largest = (x.view(batch, heads, queries) for x in (entropy, visible, largest))
     return AttentionRows(entropy, visible, largest, seen.view(batch, heads, keys))
 
 
