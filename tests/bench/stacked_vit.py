@@ -54,14 +54,12 @@ def bench_stacked_vit() -> list[dict]:
     found, unit = {key: 1e3 * statistics.median(values) / SEEDS for key, values in times.items()}, "ms/step and seed"
     rows = []
     for method in ("plain", "sigma"):
-        stack, alone = found["stack", method], found["single", method]
-        rows += [
-            row(f"tiny ViT, {method}: {SEEDS} seeds stacked", stack, alone, "five single runs of ours", unit, "< 1", stack < alone),
-            row(f"tiny ViT, {method}: {SEEDS} seeds stacked", stack, found["readable", method],
-                "five readable TinyViT, no records", unit, "<= 0.75", stack <= 0.75 * found["readable", method]),
-        ]  # fmt: skip
-    overhead = found["stack", "sigma"], found["stack", "plain"]
-    return [*rows, row("tiny ViT, stack: sigmaReparam", *overhead, "plain", unit, "<= 1.15", overhead[0] <= 1.15 * overhead[1])]
+        stack, alone, plain = (found[side, method] for side in SIDES)
+        name = f"tiny ViT, {method}: {SEEDS} seeds stacked"
+        rows.append(row(name, stack, alone, "five single runs of ours", unit, "< 1", stack < alone))
+        rows.append(row(name, stack, plain, "five TinyViT, no records", unit, "<= 0.75", stack <= 0.75 * plain))
+    sigma, plain = found["stack", "sigma"], found["stack", "plain"]
+    return [*rows, row("tiny ViT, stack: sigmaReparam", sigma, plain, "plain", unit, "<= 1.15", sigma <= 1.15 * plain)]
 
 
 SIDES = {
