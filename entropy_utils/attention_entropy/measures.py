@@ -72,7 +72,7 @@ def plain(table: pd.DataFrame, norm: str) -> pd.DataFrame:
         & (table.norm == norm)
         & (table.temperature == 1)
         & (table.warm_up == 0)
-        & (table.clip == 0)
+        & (table["clip"] == 0)  # table.clip is a method
         & (table.steps == table.steps.min())
     ]
 

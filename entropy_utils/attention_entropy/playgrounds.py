@@ -101,7 +101,7 @@ def update_norms(fig: Figure, measured: dict[int, float], log2_width: int, disor
     curve.loglog(width, values[0], "o", color=ORANGE, markersize=9, label="yours")
     curve.set_xticks(widths, [f"{w}" for w in widths])
     curve.minorticks_off()
-    curve.set(xlabel="width w", ylabel="spectral norm of the step / learning rate", ylim=(3, 400))
+    curve.set(xlabel="width w", ylabel="norm of the step / learning rate", ylim=(3, 3000))
     curve.legend(loc="upper left", fontsize=8)
 
 

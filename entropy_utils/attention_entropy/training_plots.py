@@ -53,13 +53,14 @@ def entropy_and_loss(fig: Figure, runs: Mapping[str, pd.DataFrame]) -> None:
 def heads(fig: Figure, runs: Mapping[str, pd.DataFrame], seed: int | None = None) -> None:
     """Heat maps, one per run: entropy of every head (rows, layer by layer) over the steps, of one seed, by default the
     first."""
-    axes = np.atleast_1d(fig.subplots(1, len(runs), sharey=True))
+    grid = fig.add_gridspec(1, len(runs) + 1, width_ratios=[1] * len(runs) + [0.05])
+    axes = [fig.add_subplot(grid[column]) for column in range(len(runs))]
     for ax, (label, records) in zip(axes, runs.items(), strict=True):
         image = _heat(None, ax, records, seed)
         ax.set_title(label)
     for ax in axes[1:]:
         ax.set_ylabel("")
-    fig.colorbar(image, ax=list(axes), label=ENTROPY)
+    fig.colorbar(image, cax=fig.add_subplot(grid[len(runs)], label="scale"), label=ENTROPY)
 
 
 def accuracy_against_entropy(fig: Figure, groups: Mapping[str, pd.DataFrame]) -> None:

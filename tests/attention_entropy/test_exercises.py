@@ -1,11 +1,18 @@
 """Exercises of notebook 04: right answers pass, every foreseen mistake gets its own hint, which gives nothing away."""
 
 import math
+import re
 
 import numpy as np
 import pytest
+import torch
 
+from entropy_utils.attention_entropy.digits import digits
 from entropy_utils.attention_entropy.exercises import EXERCISES
+from entropy_utils.attention_entropy.tiny_vit import TinyViT
+from tests.collection import stored
+
+TEXT = "\n".join(cell.source for cell in stored("04_attention_entropy.ipynb").cells)
 
 
 def beta(s):
@@ -72,3 +79,23 @@ def test_wrong_gets_its_hint(id, answer, word):
     hint = EXERCISES[id].check(answer)
     assert word in hint
     assert not [number for number in ("281", "282", "9000", "8.8", "log(1 +", "sqrt") if number in hint]
+
+
+@pytest.mark.parametrize("id", EXERCISES)
+def test_the_notebook_says_title_difficulty_and_minutes(id):
+    exercise = EXERCISES[id]
+    dots = "●" * exercise.difficulty + "○" * (3 - exercise.difficulty)
+    assert f"**{id} {exercise.title}** ({dots}, {exercise.minutes} minutes)" in TEXT
+
+
+def test_the_code_for_your_own_training_runs():
+    watch, prevent = re.findall(r"\*\*In your own training: .*?```python\n(.*?)```", TEXT, re.DOTALL)
+    images, seen = digits().train[:8], []
+    known = {"model": TinyViT(layers=2), "train": lambda model: seen.append(model(images).detach())}
+    before = known["model"](images).detach()
+    exec(compile(watch, "watch", "exec"), known)
+    assert len(known["recorder"].history()) == 2 * 4  # layers x heads of one pass
+    exec(compile(prevent, "prevent", "exec"), known)
+    assert isinstance(known["optimizer"], torch.optim.Optimizer)
+    assert all(torch.allclose(output, before, atol=1e-4) for output in seen)
+    assert torch.allclose(known["model"](images), before, atol=1e-4)
