@@ -91,7 +91,7 @@ def test_the_notebook_says_title_difficulty_and_minutes(id):
 def test_the_code_for_your_own_training_runs():
     watch, prevent = re.findall(r"\*\*In your own training: .*?```python\n(.*?)```", TEXT, re.DOTALL)
     images, seen = digits().train[:8], []
-    known = {"model": TinyViT(layers=2), "train": lambda model: seen.append(model(images).detach())}
+    known = {"torch": torch, "model": TinyViT(layers=2), "train": lambda model: seen.append(model(images).detach())}
     before = known["model"](images).detach()
     exec(compile(watch, "watch", "exec"), known)
     assert len(known["recorder"].history()) == 2 * 4  # layers x heads of one pass
