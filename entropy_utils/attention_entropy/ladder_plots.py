@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .training_plots import OTHER, PLAIN, SIGMA
+
 METHODS = {
-    "plain": ("#0072B2", "pre-LN"),
-    "sigma": ("#D55E00", "pre-LN, sigmaReparam"),
-    "qk_norm": ("#009E73", "pre-LN, QK-norm"),
+    "plain": (PLAIN, "pre-LN"),
+    "sigma": (SIGMA, "pre-LN, sigmaReparam"),
+    "qk_norm": (OTHER, "pre-LN, QK-norm"),
 }
 
 

@@ -31,6 +31,10 @@ RUNS: dict[str, dict] = {
     "B none, sigma": B | NONE | SIGMA,
     "B pre, qk_norm": B | QK_NORM,
     "B pre, spectral": B | {"method": "spectral"},
+    "B pre, weight": B | {"method": "weight"},
+    "B pre, soft_cap": B | {"method": "soft_cap"},
+    "B pre, qk_clip": B | {"method": "qk_clip"},
+    "B none": B | NONE,
     "A post, sigma on qk": A | POST | SIGMA | {"where": "qk"},
     "A post, sigma on all but qk": A | POST | SIGMA | {"where": "all but qk"},
     "A post, sigma from sigma(W)": A | POST | SIGMA | {"gamma_init": "sigma"},
@@ -54,17 +58,18 @@ RUNS: dict[str, dict] = {
     "B pre, unit start and matched rate, 1000 steps": MATCHED | {"steps": 1000},
     "B pre, sigma, 1000 steps": B | SIGMA | {"steps": 1000},
 }
-SHORT = ("lr ", "std ")  # beginnings of the names of runs with 3 seeds; "lr 0.003" serves the temperature test too
 SMOKE = (
     "A pre", "A pre, sigma", "A post", "A post, sigma", "B pre", "B pre, sigma", "B pre, qk_norm",
     "A post, sigma on qk", "A post, sigma on all but qk", "B pre, unit start and matched rate", "lr 0.003", "lr 0.03",
     "temperature 0.1 from 0", "std 1",
 )  # fmt: skip
 
+CONTROL = ("sigma on", "sigma(W)", "unit", "1000")  # parts of the names of the controls
 TABLES: dict[str, dict[str, str]] = {  # table -> label -> name of the run
-    "A": {name: name for name in RUNS if name.startswith("A ") and "sigma on" not in name and "sigma(W)" not in name
-          and "unit" not in name},
-    "B": {name: name for name in list(RUNS)[:17] if name.startswith("B ")},
+    **{
+        letter: {name: name for name in RUNS if name.startswith(f"{letter} ") and not any(part in name for part in CONTROL)}
+        for letter in "AB"
+    },
     "std": {f"std {std:g}{more}": "A pre" + more if std == 0.18 else f"std {std:g}{more}"
             for more in ("", ", sigma") for std in STDS},
     "ladder": {f"lr {lr:g}{more}": "A pre" + more if lr == 1e-2 and more != ", qk_norm" else f"lr {lr:g}{more}"
@@ -85,7 +90,7 @@ TABLES: dict[str, dict[str, str]] = {  # table -> label -> name of the run
 
 
 def plan(profile: str = "laptop", seed: int = 0, seeds: int | None = None) -> dict[str, Training]:
-    """All runs by name, from `seed` on; `seeds` per run, by default the profile's, and 3 for the ladder and the sweep.
+    """All runs by name, from `seed` on; `seeds` per run, by default the profile's.
 
     ``smoke`` has a few of each table, all of 60 steps. On a wider model (``gpu``) the initial weights shrink like
     1 / sqrt(width), so that layers start as they do at width 32.
@@ -97,8 +102,7 @@ def plan(profile: str = "laptop", seed: int = 0, seeds: int | None = None) -> di
         changes["std"] = round(changes["std"] * shrink, 4)
         if profile != "laptop":
             changes["steps"] = base.steps * changes.get("steps", 200) // 200
-        few = name.startswith(SHORT) and name != "lr 0.003"
-        changes["seeds"] = seeds or (min(3, base.seeds) if few else base.seeds)
+        changes["seeds"] = seeds or base.seeds
         found[name] = base.replace(**changes)
     return found
 

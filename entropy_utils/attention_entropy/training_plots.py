@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PLAIN, SIGMA, OTHER = "#D55E00", "#0072B2", "#009E73"  # of the methods, in every figure
+COLOURS = (PLAIN, SIGMA, OTHER, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STEP, ENTROPY, LOSS = "training step", "attention entropy H / log T", "loss (nats)"
 
 
@@ -41,8 +42,8 @@ def entropy_and_loss(fig: Figure, runs: Mapping[str, pd.DataFrame]) -> None:
             own = records.filter(regex=rf"^entropy_l{layer}_h").mean(axis=1)
             table = records.assign(layer_entropy=own)
             _band(top, table, "layer_entropy", _shade(layer, len(layers)), f"layer {layer}")
-        _band(bottom, records, "loss", COLOURS[1], None)
-        _ends(bottom, records, "loss", COLOURS[1])
+        _band(bottom, records, "loss", "0.25", None)
+        _ends(bottom, records, "loss", "0.25")
         top.set(title=label, ylim=(0, 1.02))
         bottom.set(xlabel=STEP, yscale="log")
     axes[0, 0].set(ylabel=ENTROPY)
@@ -64,9 +65,12 @@ def heads(fig: Figure, runs: Mapping[str, pd.DataFrame], seed: int | None = None
 
 
 def accuracy_against_entropy(fig: Figure, groups: Mapping[str, pd.DataFrame]) -> None:
-    """Test accuracy against minH, one dot per run and seed, one colour per group (rows of a `measures.summary`)."""
+    """Test accuracy against minH, one dot per run and seed (rows of a `measures.summary`).
+
+    At most three groups: plain pre-LN, sigmaReparam, plain post-LN.
+    """
     ax = fig.subplots()
-    for (label, rows), colour, marker in zip(groups.items(), COLOURS, "osD^v<>", strict=False):
+    for (label, rows), colour, marker in zip(groups.items(), (PLAIN, SIGMA, COLOURS[3]), "oDs", strict=False):
         ax.plot(rows.minH.clip(lower=1e-3), rows.accuracy, marker, color=colour, alpha=0.6, markersize=5, label=label)
     ax.axhline(0.1, color="0.5", lw=1, ls=":")
     ax.set(xscale="log", ylim=(0, 1))
@@ -77,11 +81,15 @@ def accuracy_against_entropy(fig: Figure, groups: Mapping[str, pd.DataFrame]) ->
 def dots(fig: Figure, table: pd.DataFrame, runs: Mapping[str, str] | Sequence[str]) -> None:
     """Rows of a table as a picture: accuracy and minH of every seed (dots) and their medians (bars); a cross: diverged."""
     runs = runs if isinstance(runs, Mapping) else {run: run for run in runs}
+    shown = {}
     left, right = fig.subplots(1, 2, sharey=True)
     for place, run in enumerate(runs.values()):
         rows = table[table.run == run].sort_values("seed")
         spread = place + np.linspace(-0.22, 0.22, len(rows)) if len(rows) > 1 else np.array([place])
-        colour = {"plain": COLOURS[1], "sigma": COLOURS[0]}.get(rows.method.iloc[0], COLOURS[2])
+        bare = rows.method.iloc[0] == "plain" and not rows.warm_up.iloc[0] and not rows["clip"].iloc[0]
+        kind = "plain" if bare else "sigmaReparam" if rows.method.iloc[0] == "sigma" else "other remedy"
+        colour = {"plain": PLAIN, "sigmaReparam": SIGMA}.get(kind, OTHER)
+        shown[kind] = colour
         for ax, values in ((left, rows.accuracy), (right, rows.minH.clip(lower=1e-3))):
             ax.plot(values, spread, "o", color=colour, markersize=4, alpha=0.75)
             ax.plot([values.median()] * 2, [place - 0.34, place + 0.34], color=colour, lw=2.2)
@@ -92,7 +100,7 @@ def dots(fig: Figure, table: pd.DataFrame, runs: Mapping[str, str] | Sequence[st
     left.axvline(0.1, color="0.5", lw=1, ls=":")
     left.set(xlabel="test accuracy", xlim=(0, 1))
     right.set(xlabel="lowest H / log T", xscale="log", xlim=(8e-4, 1.2))
-    for name, colour in (("plain", COLOURS[1]), ("sigmaReparam", COLOURS[0]), ("other remedy", COLOURS[2])):
+    for name, colour in shown.items():
         right.plot([], [], "o", color=colour, label=name)
     fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8)
 
