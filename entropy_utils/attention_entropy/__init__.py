@@ -1,0 +1,1 @@
+"""Notebook 04: the entropy of attention, its floor, sigmaReparam and its rivals, and the training that collapses without."""

@@ -1,0 +1,168 @@
+"""Several tiny vision transformers of one configuration, run as one stacked batch.
+
+A `StackedViT` holds the tensors of S models along a leading axis and computes for each of them exactly what `TinyViT`
+computes, with or without sigmaReparam or weight norm (a test compares outputs, gradients and training steps). Equal
+layers lie in one tensor too, so that one power iteration serves all queries and keys of all models.
+
+The attention entropies and the largest logits of the last forward pass are kept, per model, layer and head.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .stacked_kernels import FastAttention, FastLayerNorm, attention, layer_norm
+from .tiny_vit import TinyViT
+
+ORIGINAL = "parametrizations.weight."  # how torch names what is behind a parametrized weight
+
+
+class StackedViT(nn.Module):
+    """The stack of `models`, which must be equal but for their numbers; these are copied, the models left alone."""
+
+    def __init__(self, models: Sequence[TinyViT]):
+        super().__init__()
+        self.templates = tuple(models)
+        first = self.templates[0]
+        self.layers, self.heads, self.norm = len(first.blocks), first.blocks[0].attention.heads, first.blocks[0].norm
+        self.soft_cap, self.temperature = first.blocks[0].attention.soft_cap, 1.0
+        blocks = [f"blocks.{layer}." for layer in range(self.layers)]
+        self.members = {"": [""], "embed": ["embed."], "head": ["head."], "final_norm": ["final_norm."]}
+        self.members |= {name: [f"{block}{name}." for block in blocks] for name in ("up", "down", "norm1", "norm2")}
+        for pair in (("q", "k"), ("v", "o"), ("q_norm", "k_norm")):
+            self.members["+".join(pair)] = [f"{block}attention.{name}." for block in blocks for name in pair]
+        trained = {name for name, parameter in first.named_parameters() if parameter.requires_grad}
+        states = [model.state_dict() for model in self.templates]
+        self.names = {}  # of a stacked tensor -> its names in one model
+        for group, members in self.members.items():
+            own = members[0]
+            for name in states[0]:
+                known = name in ("token", "position") if not own else name.startswith(own)
+                if known:
+                    ending = name.removeprefix(own)
+                    flat = f"{group} {ending}".replace(".", "/")
+                    self.names[flat] = [member + ending for member in members]
+                    stacked = torch.stack([torch.stack([state[part] for part in self.names[flat]]) for state in states])
+                    stacked = stacked.detach().clone()
+                    if name in trained:
+                        self.register_parameter(flat, nn.Parameter(stacked))
+                    else:
+                        self.register_buffer(flat, stacked)
+        self.entropy = self.largest_logit = None
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        """The state dict of one model, as `TinyViT.load_state_dict` takes it."""
+        pairs = ((name, getattr(self, flat)[index]) for flat, names in self.names.items() for name in [names])
+        return {name: part.detach().clone() for names, parts in pairs for name, part in zip(names, parts, strict=True)}
+
+    def model(self, index: int) -> TinyViT:
+        """One model of the stack, as it is now, in eval mode."""
+        model = copy.deepcopy(self.templates[index])
+        model.load_state_dict({name: tensor.cpu() for name, tensor in self.state(index).items()})
+        for block in model.blocks:
+            block.attention.temperature = self.temperature
+        return model.eval()
+
+    @torch.no_grad()
+    def clip_queries_and_keys(self, limit: float) -> None:
+        """QK-clip after an optimiser step: scale W_Q, W_K (and biases) of each head by the root of limit / largest logit of
+        the last forward pass where that is below 1 (Kimi K2, arXiv 2507.20534)."""
+        root = (limit / self.largest_logit).clamp(max=1.0).sqrt()  # (S, layers, heads)
+        for name in ("q+k weight", "q+k bias"):
+            tensor = self._get(name)
+            heads = tensor.view(len(self), self.layers, 2, self.heads, -1)
+            heads.mul_(root[:, :, None, :, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (S, batch, classes) of images (S, batch, patches, pixels); fills `entropy` and `largest_logit`.
+
+        Both are (S, layers, heads): mean row entropy over its maximum log T, largest absolute logit. The last layer
+        works out its output for the class token only, nothing else being used; its entropies are those of all queries.
+        Activations are (S, features, tokens x batch): a layer is one product from the left, the images lie last.
+        """
+        stack, batch, patches, _ = images.shape
+        qk, vo, up, down = (self.weights(group).unbind(1) for group in ("q+k", "v+o", "up", "down"))
+        b_qk, b_vo, b_up, b_down = (self._get(f"{group} bias").unbind(1) for group in ("q+k", "v+o", "up", "down"))
+        x = self.weights("embed")[:, 0] @ images.transpose(1, 3).flatten(2) + self._get("embed bias").mT
+        token = self._get(" token")[:, 0].mT[..., None].expand(-1, -1, -1, batch)
+        x = torch.cat([token, x.unflatten(2, (patches, batch))], 2) + self._get(" position")[:, 0].mT[..., None]
+        x, seen = x.flatten(2), []
+        for layer in range(self.layers):
+            at, last = 2 * layer, layer == self.layers - 1
+            y = self._normed(x, "norm1", layer) if self.norm == "pre" else x
+            weight = torch.cat([qk[at], qk[at + 1], vo[at]], 1)
+            bias = torch.cat([b_qk[at], b_qk[at + 1], b_vo[at]], 1)
+            joint = torch.baddbmm(bias[..., None], weight, y)
+            mixed, *found = self._attend(joint.view(stack, 3, self.heads, -1, patches + 1, batch), layer, last)
+            seen.append(found)
+            x = x[..., :batch] if last else x
+            x = torch.baddbmm(x + b_vo[at + 1][..., None], vo[at + 1], mixed)
+            x = self._normed(x, "norm1", layer) if self.norm == "post" else x
+            y = self._normed(x, "norm2", layer) if self.norm == "pre" else x
+            y = F.gelu(torch.baddbmm(b_up[layer][..., None], up[layer], y))
+            x = torch.baddbmm(x + b_down[layer][..., None], down[layer], y)
+            x = self._normed(x, "norm2", layer) if self.norm == "post" else x
+        entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
+        self.entropy = entropy / math.log(patches + 1)
+        x = self._normed(x, "final_norm", 0) if self.norm == "pre" else x
+        return (self.weights("head")[:, 0] @ x + self._get("head bias").mT).mT
+
+    def weights(self, group: str) -> Tensor:
+        """The weights that a group of layers has in effect, (S, layers of the group, outputs, inputs).
+
+        In train mode sigmaReparam makes its power iteration here, as `sigma_reparam.SigmaReparam` does.
+        """
+        if hasattr(self, f"{group} weight"):
+            return self._get(f"{group} weight")
+        if hasattr(self, f"{group} {ORIGINAL}original1".replace(".", "/")):  # weight norm
+            gain, rows = (self._get(f"{group} {ORIGINAL}original{part}") for part in (0, 1))
+            return gain * rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        weight, gamma = self._get(f"{group} {ORIGINAL}original"), self._get(f"{group} {ORIGINAL}0.gamma")
+        with torch.no_grad():
+            u = self._get(f"{group} {ORIGINAL}0.u")
+            v = F.normalize((weight @ u[..., None])[..., 0], dim=-1)
+            if self.training:
+                u.copy_(F.normalize((v[..., None, :] @ weight)[..., 0, :], dim=-1))
+        sigma = (v * (weight @ u[..., None].clone())[..., 0]).sum(-1)
+        return (gamma / sigma)[..., None, None] * weight
+
+    def _attend(self, joint: Tensor, layer: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer's attention: output (S, width, tokens x batch), entropies in nats and largest logits, (S, heads)."""
+        if hasattr(self, "q_norm+k_norm weight"):
+            gain, shift = (
+                self._get(f"q_norm+k_norm {name}")[:, 2 * layer : 2 * layer + 2, None].expand(-1, -1, self.heads, -1)
+                for name in ("weight", "bias")
+            )
+            q_and_k = joint[:, :2].flatten(4).flatten(0, 2)
+            normed = self._layer_norm(q_and_k, gain.flatten(0, 2), shift.flatten(0, 2)).view_as(joint[:, :2])
+            joint = torch.cat([normed, joint[:, 2:]], 1)
+        queries, scale = 1 if last else joint.shape[4], 1 / (math.sqrt(joint.shape[3]) * self.temperature)
+        if _fast(joint) and not self.soft_cap:
+            found = FastAttention.apply(joint, queries, scale)
+        else:
+            found = attention(joint, queries, scale, self.soft_cap)
+        return found[0].flatten(1, 2).flatten(2), *found[1:]
+
+    def _normed(self, x: Tensor, name: str, layer: int) -> Tensor:
+        return self._layer_norm(x, *(self._get(f"{name} {part}")[:, layer] for part in ("weight", "bias")))
+
+    @staticmethod
+    def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        return (FastLayerNorm.apply if _fast(x) else layer_norm)(x, gain, shift)
+
+    def _get(self, name: str) -> Tensor:
+        return getattr(self, name.replace(".", "/"))
+
+
+def _fast(x: Tensor) -> bool:
+    """Whether the compiled kernels take a tensor."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
