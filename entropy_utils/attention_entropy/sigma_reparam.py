@@ -274,7 +274,7 @@ def reparametrize(
     _check_gamma_init(gamma_init)
     if fresh_std is not None and not fresh_std > 0:
         raise ParameterError.of("fresh_std", fresh_std, "number above 0, or None to keep the weights")
-    if together and getattr(model, "is_gradient_checkpointing", False):
+    if together and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise ParameterError.of("together", together, "False for a model with gradient checkpointing")
     layers = chosen(model, only)
     owners: dict[int, list[str]] = {}

@@ -20,7 +20,7 @@ def both(plain, fast, inputs: list[torch.Tensor], tolerance: float) -> None:
     (found * weights.float()).sum().backward()
     torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
     for mine, theirs in zip(single, exact, strict=True):
-        scale = theirs.grad.abs().max().item() + 1e-3
+        scale = theirs.grad.abs().max().item() + 1e-2  # LayerNorm of two features: terms of some 10 that cancel in float32
         torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=0, atol=tolerance * scale)
 
 
@@ -72,3 +72,21 @@ def test_what_is_not_finite_stays_visible(value, part):
     assert out[0].isfinite().all()
     assert not out[1, :, :, :, 4].isfinite().all()
     assert torch.equal(out.isfinite().all(2), plain.isfinite().all(2))
+
+
+def test_a_nan_among_the_logits_is_in_the_largest():
+    joint = torch.randn(1, 3, 2, 8, 5, 9)
+    joint[0, 0, 0, 3, 1, 4] = float("nan")
+    *_, largest = FastAttention.apply(joint, 5, 1.0)
+    *_, expected = attention(joint, 5, 1.0, None)
+    torch.testing.assert_close(largest, expected, equal_nan=True)
+    assert largest[0].isnan().tolist() == [True, False]
+
+
+def test_second_derivatives_are_refused():
+    joint = torch.randn(1, 3, 1, 4, 5, 3, requires_grad=True)
+    norm = [torch.randn(*shape, requires_grad=True) for shape in ((1, 4, 6), (1, 4), (1, 4))]
+    for out, x in ((FastAttention.apply(joint, 5, 1.0)[0], joint), (FastLayerNorm.apply(*norm), norm[0])):
+        (first,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.sum().backward()
