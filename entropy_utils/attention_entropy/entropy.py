@@ -93,7 +93,8 @@ def attention_logits(
     _check(q, k, mask, causal, scale, None)
     keys, queries = k.shape[2], q.shape[2]
     scale = q.shape[3] ** -0.5 if scale is None else scale
-    logits = _wide(q) * scale @ _wide(k).repeat_interleave(q.shape[1] // k.shape[1], 1).mT
+    with torch.autocast(q.device.type, enabled=False):
+        logits = _wide(q) * scale @ _wide(k).repeat_interleave(q.shape[1] // k.shape[1], 1).mT
     if mask is not None:
         logits = _masked(logits, mask)
     if causal:

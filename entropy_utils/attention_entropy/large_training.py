@@ -6,6 +6,7 @@ of learning rates, with and without warm-up. Autocast to bfloat16 on request; si
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from math import exp, isfinite
@@ -17,8 +18,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Experiment, Record
 
+from .device import chosen_device
 from .recorder import AttentionRecorder
 from .rivals import HeadNorm
 from .sigma_reparam import linear_layers, parameter_groups, power_step, reparametrize
@@ -92,6 +95,7 @@ class LargeTraining(Experiment):
 
     def run(self) -> Iterator[Record]:
         """Train from the start; see `train` for the records."""
+        self._check_machine()
         data = self.data()
         yield from self.train(self.model(data.classes), data)
 
@@ -128,29 +132,30 @@ class LargeTraining(Experiment):
                     setattr(module, name, nn.Sequential(getattr(module, name), HeadNorm(self.heads, self.width)))
         if self.method.startswith("sigma"):
             reparametrize(model, "sigma" if self.method == "sigma from sigma(W)" else "one")
-        return model.to(("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device).train()
+        return model.to(chosen_device(self.device)).train()
 
     def train(self, model: nn.Module, data: Pictures | Text) -> Iterator[Record]:
         """Train a model in place. Fields of a record, of the batch and the weights before the step:
 
         loss (nats); entropy, entropy_min: mean and minimum over the layers of the attention entropy over its maximum, and
-        entropy_l<i>; max_logit; spectral_norm: of the largest of the weights in effect (power iteration, from below);
-        test_loss (nats) and accuracy or perplexity on the test data, after the step, every `evaluate_every` steps and at the
-        end; diverged.
+        entropy_l<i>; max_logit: the largest (signed; that of `training.Training` is the largest |logit|); spectral_norm: of
+        the largest of the weights in effect (power iteration, from below); test_loss (nats) and accuracy or perplexity on
+        the test data, after the step, every `evaluate_every` steps and at the end; diverged.
 
         A loss (of training or test) that is not finite ends the run: the last record has its step and ``diverged``. However
         the run ends, model (and ``output``) have the last weights whose loss was finite.
         """
+        self._check_machine()
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(self.seed + 1_000_003)
         optimizer = torch.optim.AdamW(parameter_groups(model, self.weight_decay), lr=self.lr, fused=device.type == "cuda")
         scales = [(module, module.scaling) for module in model.modules() if hasattr(module, "scaling")]
         kept = [tensor.detach() for tensor in model.state_dict().values()]
         good = [tensor.clone() for tensor in kept]
-        recorder = AttentionRecorder(model, self.every).attach()
-        model.set_attn_implementation(register_float32_logits())  # after attach, which asks for eager: it is, in float32
-        seen = 0
+        recorder = AttentionRecorder(model, self.every)
         try:
+            recorder.attach()
+            model.set_attn_implementation(register_float32_logits())  # after attach, which asks for eager: it is, in float32
             for step in range(self.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = self.lr * min(1.0, (step + 1) / max(self.warm_up, 1))
@@ -158,8 +163,8 @@ class LargeTraining(Experiment):
                     module.scaling = scale / (self.temperature if step >= self.temperature_from else 1.0)
                 loss, _ = self._loss(model, data.draw(self.batch, generator), device)
                 value = loss.item()
-                fresh = [row for row in recorder.records[seen:] if row["training"]]
-                seen = len(recorder.records)
+                fresh = [row for row in recorder.records if row["training"]]
+                recorder.records.clear()
                 record = {"step": step, "seed": self.seed, "loss": value} | self._attention(fresh)
                 record |= dict.fromkeys(["spectral_norm", "test_loss", "accuracy", "perplexity"])
                 record["diverged"] = not isfinite(value)
@@ -186,7 +191,6 @@ class LargeTraining(Experiment):
             model.set_attn_implementation("eager")
             torch._foreach_copy_(kept, good)
             if self.output is not None:
-                Path(self.output).mkdir(parents=True, exist_ok=True)
                 torch.save(model.state_dict(), Path(self.output) / "model.pt")
 
     @torch.no_grad()
@@ -227,6 +231,19 @@ class LargeTraining(Experiment):
         layers = table.mean(1)
         found = {"entropy": layers.mean().item(), "entropy_min": layers.min().item()}
         return found | dict(zip(names, layers.tolist(), strict=True)) | {"max_logit": max(row["max_logit"] for row in rows)}
+
+    def _check_machine(self) -> None:
+        """Refuse a device that is not there and a folder that cannot be written, before any work."""
+        chosen_device(self.device)
+        if self.output is not None:
+            try:
+                Path(self.output).mkdir(parents=True, exist_ok=True)
+            except OSError:
+                writable = False
+            else:
+                writable = os.access(self.output, os.W_OK)
+            if not writable:
+                raise ParameterError.of("output", self.output, "a folder that can be made and written")
 
     def _recorded(self, step: int) -> bool:
         return step % self.every == 0 or (step + 1) % self.evaluate_every == 0 or step == self.steps - 1

@@ -24,7 +24,10 @@ Only = Callable[[str], bool] | Iterable[str] | str | None
 
 def spectral_norm(model: nn.Module, only: Only = None) -> nn.Module:
     """W / sigma(W) on all linear layers (or those that pass `only`, see `sigma_reparam.chosen`): sigmaReparam with gamma
-    fixed at 1 (Miyato et al. 2018). Bounds the gain of every layer by 1. Returns the model."""
+    fixed at 1 (Miyato et al. 2018). Bounds the gain of every layer by 1. Returns the model.
+
+    Torch's own, as a peer; `training.Training` freezes sigmaReparam's gamma instead, which is the same once u has converged.
+    """
     for layer, tensor in _plain(model, only).values():
         parametrizations.spectral_norm(layer, tensor)
     return model
@@ -89,7 +92,8 @@ def clip_queries_and_keys(
 ) -> Tensor:
     """QK-clip, in place, after the optimiser's step (Kimi K2, arXiv 2507.20534); returns the heads' factors.
 
-    `largest` (..., heads): largest |logit| of each head on the batch, at the scale in use. `weights`: those of queries and
+    `largest` (..., heads): largest logit of each head on the batch, at the scale in use. Kimi K2 takes the signed maximum;
+    our stack passes the largest |logit|, which is stricter: it bounds the negative ones too. `weights`: those of queries and
     keys, (..., heads x width, inputs), `biases` (..., heads x width), with the same leading axes (a stack of models; none
     for one). Both are scaled by sqrt(min(1, limit / largest)) per head, so the same batch's logits have at most `limit`
     (if the step itself changed nothing; the next batch may exceed it, and is clipped in turn).

@@ -11,6 +11,8 @@ result back into plain weights. Things to know before training:
 - The scale of W is no scale of the layer, but divides its learning rate (the scale law: W times c and its Adam rate times
   c train alike). Compare methods at more than one learning rate.
 - Weight decay on gamma would shrink the layer: `parameter_groups` keeps it out.
+- torch.func (`grad`, `vmap`) works in eval mode; in train mode the new u cannot be stored from inside a transform. There
+  is no forward-mode differentiation.
 """
 
 from __future__ import annotations
@@ -62,19 +64,22 @@ class _Rescaled(torch.autograd.Function):
     With G the gradient of the new weight: d gamma = <G, W> / sigma, dW = gamma / sigma (G - <G, W> / sigma v u^T).
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, matrix, gamma, u, v, sigma):
-        scale = gamma[:, None, None] / sigma
-        ctx.save_for_backward(matrix, gamma, u, v, sigma, scale)
-        return matrix * scale
+    def forward(matrix, gamma, u, v, sigma):
+        return matrix * (gamma[:, None, None] / sigma)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad):
-        matrix, gamma, u, v, sigma, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient of the gradient is wanted: differentiate the definition
-            moving = [tensor for tensor in (matrix, gamma) if tensor.requires_grad]
-            found = iter(torch.autograd.grad(rescaled(matrix, gamma, u, v), moving, grad, create_graph=True))
-            return *(next(found) if tensor.requires_grad else None for tensor in (matrix, gamma)), None, None, None
+        matrix, gamma, u, v, sigma = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient of the gradient may be wanted, and W is in sigma too
+            sigma = v[:, None] @ matrix @ u[:, :, None]
+        scale = gamma[:, None, None] / sigma
         inner = (grad * matrix).sum((1, 2), keepdim=True) / sigma
         along = v[:, :, None] * (inner * scale)
         return (grad * scale).addcmul_(along, u[:, None], value=-1), inner[:, 0, 0], None, None, None
@@ -151,12 +156,11 @@ class Together:
     largest = 2**16  # entries; above it stacking costs more than it saves
 
     def __init__(self, model: nn.Module, layers: Iterable[tuple[nn.Module, str]]):
-        self.groups: dict[tuple, list[tuple]] = {}
+        self.rows: list[tuple] = []
         for layer, tensor in layers:
             held = layer.parametrizations[tensor]
-            alike = held.original.shape, held.original.dtype
             if held.original.numel() <= self.largest:
-                self.groups.setdefault(alike, []).append((layer, f"{tensor} ready", held, held[0]))
+                self.rows.append((layer, f"{tensor} ready", held, held[0]))
                 _offer_ready(layer, tensor)
         self.handles = (
             model.register_forward_pre_hook(self.before),
@@ -169,21 +173,27 @@ class Together:
             handle.remove()
 
     def before(self, *_) -> None:
-        """Compute all; nothing inside `parametrize.cached()`, which has its own way of computing a weight once."""
+        """Compute all; nothing inside `parametrize.cached()`, which has its own way of computing a weight once.
+
+        A layer with a second parametrization on top (a mask, say) is left on its own.
+        """
         if parametrize._cache_enabled:
             return
-        for group in self.groups.values():
-            for mode in {gain.training for *_, gain in group}:
-                layers, keys, held, gains = zip(*[row for row in group if row[3].training is mode], strict=True)
-                new = sigma_weights(gains, [h._parameters["original"] for h in held])
-                for layer, key, weight in zip(layers, keys, new, strict=True):
-                    layer.__dict__[key] = weight
+        groups: dict[tuple, list[tuple]] = {}
+        for layer, key, held, gain in self.rows:
+            if len(held._modules) == 1:
+                weight = held._parameters["original"]
+                alike = weight.shape, weight.dtype, weight.device, gain.training
+                groups.setdefault(alike, []).append((layer, key, gain, weight))
+        for group in groups.values():
+            layers, keys, gains, weights = zip(*group, strict=True)
+            for layer, key, weight in zip(layers, keys, sigma_weights(gains, weights), strict=True):
+                layer.__dict__[key] = weight
 
     def after(self, *_) -> None:
         """Forget all."""
-        for group in self.groups.values():
-            for layer, key, *_ in group:
-                layer.__dict__.pop(key, None)
+        for layer, key, *_ in self.rows:
+            layer.__dict__.pop(key, None)
 
 
 def _offer_ready(layer: nn.Module, tensor: str) -> None:
@@ -205,8 +215,12 @@ def sigma_reparametrize(module: nn.Module, tensor: str = "weight", gamma_init: s
 
 
 def is_query_or_key(name: str) -> bool:
-    """Whether the last part of a layer's name is one of `QUERIES_AND_KEYS`, as ``blocks.0.attention.q_proj``."""
-    return name.rpartition(".")[2].lower() in QUERIES_AND_KEYS
+    """Whether the last part of a layer's name is one of `QUERIES_AND_KEYS`, as ``blocks.0.attention.q_proj``.
+
+    Also ``q_proj_weight`` of torch's MultiheadAttention. A fused projection (``in_proj_weight``, ``c_attn``, ``qkv``) holds
+    the values too and is none.
+    """
+    return name.rpartition(".")[2].lower().removesuffix("_weight") in QUERIES_AND_KEYS
 
 
 def linear_layers(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
@@ -260,6 +274,8 @@ def reparametrize(
     _check_gamma_init(gamma_init)
     if fresh_std is not None and not fresh_std > 0:
         raise ParameterError.of("fresh_std", fresh_std, "number above 0, or None to keep the weights")
+    if together and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        raise ParameterError.of("together", together, "False for a model with gradient checkpointing")
     layers = chosen(model, only)
     owners: dict[int, list[str]] = {}
     for name, tensor in model.named_parameters(remove_duplicate=False):

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .rivals import soft_cap
 
 FAST = {"contract", "nsz", "arcp", "reassoc"}  # reorder sums; NaN and infinity stay what they are
 EPS = 1e-5  # of torch's LayerNorm
 
 
-def attention(joint: Tensor, queries: int, scale: float, soft_cap: float | None) -> tuple[Tensor, Tensor, Tensor]:
+def attention(joint: Tensor, queries: int, scale: float, cap: float | None) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax attention on queries, keys and values in one tensor (S, 3, heads, width of a head, tokens, batch).
 
     Returns the output of the first `queries` tokens, (S, heads, width of a head, queries, batch), and without gradient,
@@ -25,8 +28,8 @@ def attention(joint: Tensor, queries: int, scale: float, soft_cap: float | None)
     """
     q, k, v = joint.unbind(1)
     logits = scale * torch.einsum("shcib,shcjb->shijb", q, k)
-    if soft_cap:
-        logits = soft_cap * torch.tanh(logits / soft_cap)
+    if cap is not None:
+        logits = soft_cap(logits, cap)
     log_p = logits.log_softmax(3)
     p = log_p.exp()
     with torch.no_grad():
@@ -41,7 +44,7 @@ def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
 
 
 class FastAttention(torch.autograd.Function):
-    """`attention` without soft-cap in float32 on a CPU."""
+    """`attention` without soft-cap in float32 on a CPU. No second derivatives: torch raises when they are asked for."""
 
     @staticmethod
     def forward(ctx, joint, queries, scale):
@@ -57,6 +60,7 @@ class FastAttention(torch.autograd.Function):
         return out, entropy, largest
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, *_):
         joint, out, p = ctx.saved_tensors
         found = torch.empty_like(joint)
@@ -66,7 +70,7 @@ class FastAttention(torch.autograd.Function):
 
 
 class FastLayerNorm(torch.autograd.Function):
-    """`layer_norm` in float32 on a CPU."""
+    """`layer_norm` in float32 on a CPU, without second derivatives."""
 
     @staticmethod
     def forward(ctx, x, gain, shift):
@@ -77,6 +81,7 @@ class FastLayerNorm(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         x, gain, moments = ctx.saved_tensors
         found, d_gain, d_shift = torch.empty_like(x), torch.empty_like(gain), torch.empty_like(gain)
@@ -131,7 +136,8 @@ def _softmax(p, first, tokens, scale, most, work):
             logit = scale * p[row, x]
             p[row, x] = logit
             top[x] = logit if logit > top[x] else top[x]
-            most[x] = most[x] if most[x] >= abs(logit) else abs(logit)
+            size = abs(logit)
+            most[x] = most[x] if most[x] >= size or most[x] != most[x] else size  # a NaN comes in, and stays
     for row in range(first, first + tokens):
         for x in range(batch):
             below = p[row, x] - top[x]

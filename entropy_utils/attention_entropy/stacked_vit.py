@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .rivals import clip_queries_and_keys
+from .sigma_reparam import power_step
 from .stacked_kernels import FastAttention, FastLayerNorm, attention, layer_norm
 from .tiny_vit import TinyViT
 
@@ -61,8 +63,11 @@ class StackedViT(nn.Module):
 
     def state(self, index: int) -> dict[str, Tensor]:
         """The state dict of one model, as `TinyViT.load_state_dict` takes it."""
-        pairs = ((name, getattr(self, flat)[index]) for flat, names in self.names.items() for name in [names])
-        return {name: part.detach().clone() for names, parts in pairs for name, part in zip(names, parts, strict=True)}
+        return {
+            name: part.detach().clone()
+            for flat, names in self.names.items()
+            for name, part in zip(names, getattr(self, flat)[index], strict=True)
+        }
 
     def model(self, index: int) -> TinyViT:
         """One model of the stack, as it is now, in eval mode."""
@@ -74,13 +79,9 @@ class StackedViT(nn.Module):
 
     @torch.no_grad()
     def clip_queries_and_keys(self, limit: float) -> None:
-        """QK-clip after an optimiser step: scale W_Q, W_K (and biases) of each head by the root of limit / largest logit of
-        the last forward pass where that is below 1 (Kimi K2, arXiv 2507.20534)."""
-        root = (limit / self.largest_logit).clamp(max=1.0).sqrt()  # (S, layers, heads)
-        for name in ("q+k weight", "q+k bias"):
-            tensor = self._get(name)
-            heads = tensor.view(len(self), self.layers, 2, self.heads, -1)
-            heads.mul_(root[:, :, None, :, None])
+        """QK-clip (`rivals.clip_queries_and_keys`) after an optimiser step, by the logits of the last forward pass."""
+        largest = self.largest_logit.repeat_interleave(2, 1)  # the stack's layers are q, k, q, k, ...
+        clip_queries_and_keys(largest, limit, [self._get("q+k weight")], [self._get("q+k bias")])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (S, batch, classes) of images (S, batch, patches, pixels); fills `entropy` and `largest_logit`.
@@ -128,11 +129,10 @@ class StackedViT(nn.Module):
             return gain * rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         weight, gamma = self._get(f"{group} {ORIGINAL}original"), self._get(f"{group} {ORIGINAL}0.gamma")
         with torch.no_grad():
-            u = self._get(f"{group} {ORIGINAL}0.u")
-            v = F.normalize((weight @ u[..., None])[..., 0], dim=-1)
-            if self.training:
-                u.copy_(F.normalize((v[..., None, :] @ weight)[..., 0, :], dim=-1))
-        sigma = (v * (weight @ u[..., None].clone())[..., 0]).sum(-1)
+            stored = self._get(f"{group} {ORIGINAL}0.u")
+            u, v = power_step(weight, stored)
+            u = stored.copy_(u).clone() if self.training else stored
+        sigma = (v * (weight @ u[..., None])[..., 0]).sum(-1)  # `rescaled` sums v^T W first: the same but for rounding
         return (gamma / sigma)[..., None, None] * weight
 
     def _attend(self, joint: Tensor, layer: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .rivals import soft_cap
+
 
 class Attention(nn.Module):
     """Softmax attention of several heads; logits q k / sqrt(width of a head) / temperature."""
@@ -27,7 +29,7 @@ class Attention(nn.Module):
         """(batch, heads, queries, keys), after temperature and soft-cap."""
         q, k = self.q_norm(self._split(self.q(x))), self.k_norm(self._split(self.k(x)))
         logits = q @ k.mT / math.sqrt(q.shape[-1]) / self.temperature
-        return self.soft_cap * torch.tanh(logits / self.soft_cap) if self.soft_cap else logits
+        return logits if self.soft_cap is None else soft_cap(logits, self.soft_cap)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.logits(x).softmax(-1) @ self._split(self.v(x))

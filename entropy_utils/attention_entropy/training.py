@@ -14,13 +14,15 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Experiment, Record
 
+from .device import chosen_device
 from .digits import digits
-from .sigma_reparam import chosen, is_query_or_key, reparametrize
+from .rivals import weight_norm
+from .sigma_reparam import is_query_or_key, reparametrize
 from .stacked_vit import StackedViT
 from .tiny_vit import TinyViT
 
@@ -106,13 +108,12 @@ class Training(Experiment):
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(not name.endswith("gamma"))
         elif self.method == "weight":
-            for layer, tensor in chosen(model, only).values():
-                nn.utils.parametrizations.weight_norm(layer, tensor, dim=0)
+            weight_norm(model, only)
         return model.train()
 
     def start(self) -> StackedViT:
         """The stack of untrained models, which `train` trains in place; `stack.model(i)` gives one of them back."""
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        device = chosen_device(self.device)
         return StackedViT([self.build(seed) for seed in range(self.seed, self.seed + self.seeds)]).to(device).train()
 
     def train(self, stack: StackedViT) -> Iterator[Record]:
@@ -125,8 +126,9 @@ class Training(Experiment):
         or one direction rules, T: every token looks elsewhere); top_l<i>: mean share of the most attended key.
 
         A seed whose loss is not finite ends there: its last record has that step and ``diverged``, its weights in the
-        stack (and the accuracy) are those of the last finite loss; the other seeds go on. Whenever the generator is
-        closed, the stack holds weights of a finite loss, or the start.
+        stack (and the accuracy) are those of the last finite loss; the other seeds go on. If even those weights have no
+        finite output on the test images, accuracy, rank and top are None. Whenever the generator is closed, the stack
+        holds weights of a finite loss, or the start.
         """
         data = digits()
         device = next(stack.parameters()).device
@@ -166,12 +168,14 @@ class Training(Experiment):
                 stack.clip_queries_and_keys(self.limit)
             if not alive.all():
                 restore(kept, good, ~alive)
+        ends = []  # all before the first is given away: closed after it, the stack must hold finite weights too
         for index in alive.nonzero().flatten().tolist():
             found = examination(stack.model(index))
-            if found is None:  # the last step itself led to weights without a finite output
+            if not found:  # the last step itself led to weights without a finite output
                 restore(kept, good, torch.arange(self.seeds, device=device) == index)
                 found = {"diverged": True} | examination(stack.model(index))
-            yield rows[index] | found
+            ends.append(rows[index] | found)
+        yield from ends
 
     def rows(self, step: int, losses: Tensor, stack: StackedViT) -> list[Record]:
         """The records of one step, one per seed; what only the last record has is None."""
@@ -214,15 +218,14 @@ def clip_gradients(parameters: list[Tensor], limit: float) -> None:
 
 
 @torch.no_grad()
-def examination(model: TinyViT, shown: int = 64) -> Record | None:
+def examination(model: TinyViT, shown: int = 64) -> Record:
     """Accuracy on the test images; of the attention on the first `shown` of them, per layer, mean stable rank and share of
-    the top key. None if the model's output is not finite."""
+    the top key. Empty if the model's output or its attention is not finite."""
     data = digits()
-    logits = model(data.test)
-    if not logits.isfinite().all():
-        return None
+    logits, attention = model(data.test), [weights.double() for weights in model.attention(data.test[:shown])]
+    if not all(part.isfinite().all() for part in (logits, *attention)):
+        return {}
     found = {"accuracy": (logits.argmax(-1) == data.test_labels).double().mean().item()}
-    attention = [weights.double() for weights in model.attention(data.test[:shown])]
     for layer, weights in enumerate(attention):
         values = torch.linalg.svdvals(weights)
         found[f"rank_l{layer}"] = (values.square().sum(-1) / values[..., 0].square()).mean().item()

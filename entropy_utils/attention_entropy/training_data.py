@@ -51,13 +51,13 @@ class Text:
     def draw(self, batch: int, generator: torch.Generator) -> Batch:
         """A training batch: input_ids (batch, context) from random places."""
         starts = torch.randint(len(self.train) - self.context + 1, (batch, 1), generator=generator)
-        return {"input_ids": self.train[starts + torch.arange(self.context)]}
+        return {"input_ids": self.train[starts + torch.arange(self.context)].long()}
 
     def exam(self, batch: int, largest: int) -> Iterator[Batch]:
         """The first `largest` windows of the test stream, side by side, in batches."""
         number = min(largest, len(self.test) // self.context)
         for windows in self.test[: number * self.context].view(number, -1).split(batch):
-            yield {"input_ids": windows}
+            yield {"input_ids": windows.long()}
 
 
 def digit_pictures(side: int) -> Pictures:
@@ -101,18 +101,28 @@ def text(name: str, configuration: str | None, tokenizer: str | None, context: i
     """A data set of texts by name or local folder, tokenised (by bytes if `tokenizer` is None)."""
     from transformers import AutoTokenizer
 
-    encode, vocabulary = (lambda line: list(line.encode())), 256
+    encode, vocabulary = _as_bytes, 256
     if tokenizer is not None:
         try:
             found = AutoTokenizer.from_pretrained(tokenizer)
         except (OSError, ValueError) as error:
             raise _unavailable("tokenizer", tokenizer, error) from None
-        encode, vocabulary = (lambda line: found(line).input_ids), len(found)
+
+        def encode(lines: list[str]) -> np.ndarray:
+            tokens = found(lines, add_special_tokens=False).input_ids
+            return np.fromiter((token for line in tokens for token in line), np.int32)
+
+        vocabulary = len(found)
     streams = []
     for rows in _splits(name, configuration):
-        lines = rows[_column(name, rows, ("text",))]
-        streams.append(torch.tensor([token for line in lines for token in encode(line)]))
+        column = _column(name, rows, ("text",))
+        parts = [encode(part[column]) for part in rows.iter(1000)]
+        streams.append(torch.from_numpy(np.concatenate(parts or [_as_bytes([])])))
     return Text(*streams, context, vocabulary)
+
+
+def _as_bytes(lines: list[str]) -> np.ndarray:
+    return np.frombuffer(bytearray("".join(lines).encode()), np.uint8)
 
 
 def _splits(name: str, configuration: str | None) -> tuple[Any, Any]:

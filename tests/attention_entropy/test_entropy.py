@@ -128,6 +128,9 @@ def test_low_precision_input_is_computed_in_float32():
     torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(attention_entropy_from_qk(q.float(), k.float()), found)
+        logits = attention_logits(q, k)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits.double(), q.double() @ k.double().mT * 8**-0.5, atol=1e-5, rtol=1e-5)
 
 
 def test_gradient_is_that_of_the_formula():

@@ -11,6 +11,7 @@ from entropy_utils.attention_entropy.entropy import attention_entropy_from_qk
 from entropy_utils.attention_entropy.network_floors import network_floors
 from entropy_utils.attention_entropy.scale_law import scaled_losses
 from entropy_utils.attention_entropy.tiny_vit import TinyViT
+from entropy_utils.lab.errors import ParameterError
 
 
 def test_the_chain_starts_at_the_entropy_of_the_network_and_falls():
@@ -28,6 +29,20 @@ def test_the_chain_starts_at_the_entropy_of_the_network_and_falls():
     assert chain[0] == pytest.approx(torch.stack(entropy).detach().numpy(), abs=1e-12)
     assert all((low <= high + 1e-12).all() for high, low in itertools.pairwise(chain))
     assert len(seen) == 2  # its own hooks are gone, ours are still there
+
+
+def test_the_network_is_left_in_float32_and_what_the_floors_do_not_cover_is_refused():
+    images = digits().train[:2]
+    vit = TinyViT(layers=1, generator=torch.Generator().manual_seed(1))
+    network_floors(vit, images)
+    assert {tensor.dtype for tensor in vit.state_dict().values()} == {torch.float32}
+    vit(images)
+    biased, cold = TinyViT(layers=1), TinyViT(layers=1)
+    torch.nn.init.ones_(biased.blocks[0].attention.k.bias)
+    cold.blocks[0].attention.temperature = 0.1
+    for wrong in (biased, cold, TinyViT(layers=1, qk_norm=True), TinyViT(layers=1, soft_cap=5.0)):
+        with pytest.raises(ParameterError, match="without biases"):
+            network_floors(wrong, images)
 
 
 def test_weights_and_rate_times_seven_train_alike_and_one_alone_does_not():

@@ -97,6 +97,14 @@ def test_a_loss_that_is_not_finite_is_reported_and_the_last_good_state_kept(tmp_
     assert experiment.examine(model, reference.data())["test_loss"] < 5
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    experiment = LargeTraining(output=str(tmp_path / "file"), **TINY)
+    for run in (experiment.run(), experiment.train(experiment.model(10), experiment.data())):
+        with pytest.raises(ParameterError, match="'output'"):
+            next(run)
+
+
 def test_temperature_divides_the_logits_from_its_step_on():
     plain, cold = (
         [r["max_logit"] for r in LargeTraining(temperature=t, temperature_from=1, **{**TINY, "lr": 1e-12}).run()]

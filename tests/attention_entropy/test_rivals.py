@@ -1,5 +1,6 @@
 """The rivals: what each bounds, and what it leaves unchanged."""
 
+import copy
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from entropy_utils.attention_entropy.rivals import (
     spectral_norm,
     weight_norm,
 )
+from entropy_utils.attention_entropy.sigma_reparam import reparametrize
 from entropy_utils.lab.errors import ParameterError
 
 
@@ -38,6 +40,15 @@ def test_spectral_norm_has_gain_one_everywhere():
         model(torch.randn(2, 6))
     for layer in (model[0], model[2]):
         assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_torchs_spectral_norm_is_sigma_reparam_with_gamma_one():
+    plain = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 4))
+    ours, theirs = reparametrize(copy.deepcopy(plain), "one"), spectral_norm(plain)
+    for _ in range(300):
+        theirs(torch.randn(1, 6))
+    x = torch.randn(3, 6)
+    assert torch.allclose(ours.eval()(x), theirs.eval()(x), atol=1e-5)
 
 
 def test_weight_norm_keeps_the_function_and_bounds_outputs_by_g():

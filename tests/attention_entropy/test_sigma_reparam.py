@@ -305,6 +305,58 @@ def test_one_forward_is_one_power_iteration_however_often_a_weight_is_read():
     assert torch.allclose(gain.u, expected, atol=1e-14)
 
 
+def test_a_second_parametrization_on_top_counts():
+    class Mask(nn.Module):
+        def forward(self, weight):
+            return weight * torch.ones_like(weight).tril()
+
+    model = reparametrize(small())
+    seen = []
+    model[5].register_forward_hook(lambda layer, x, out: seen.append((layer, x[0], out)))
+    parametrize.register_parametrization(model[5], "weight", Mask())
+    model.eval()(images())
+    layer, x, out = seen[0]
+    assert torch.equal(layer.weight, layer.weight.tril())
+    torch.testing.assert_close(out, x @ layer.weight.T + layer.bias)
+
+
+def test_a_part_in_another_precision_is_not_mixed_with_the_rest():
+    model = reparametrize(small())
+    model[7].double()
+    model[7].register_forward_pre_hook(lambda _, x: (x[0].double(),))
+    model[7].register_forward_hook(lambda _, x, out: out.float())
+    seen = []
+    model[7].register_forward_pre_hook(lambda layer, _: seen.append(layer.weight.dtype))
+    model[5].register_forward_pre_hook(lambda layer, _: seen.append(layer.weight.dtype))
+    model(images()).sum().backward()
+    assert seen == [torch.float32, torch.float64]
+
+
+def test_torch_func_in_eval_mode_against_autograd():
+    model, x = reparametrize(small().double()).eval(), images().double()
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters, x):
+        return torch.func.functional_call(model, parameters, (x,)).square().sum()
+
+    expected = torch.autograd.grad(model(x).square().sum(), list(parameters.values()))
+    found = torch.func.grad(loss)({name: p.detach() for name, p in parameters.items()}, x)
+    for name, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(found[name], gradient)
+    stacked = {name: torch.stack([p.detach(), 2 * p.detach()]) for name, p in parameters.items()}
+    both = torch.func.vmap(torch.func.grad(loss), (0, None))(stacked, x)
+    for name in parameters:
+        torch.testing.assert_close(both[name][0], found[name])
+
+
+def test_gradient_checkpointing_asks_for_layers_on_their_own():
+    model = gpt2()
+    model.gradient_checkpointing_enable()
+    with pytest.raises(ParameterError, match=r"'together'.*False"):
+        reparametrize(model)
+    assert not reparametrized(model)
+
+
 def test_after_a_failed_forward_the_layers_are_on_their_own():
     model = reparametrize(small())
     with pytest.raises(RuntimeError):
@@ -379,6 +431,8 @@ def test_a_choice_of_layers():
 
     assert names(is_query_or_key) == {"a.q_proj", "a.k_proj"}
     assert names(lambda name: not is_query_or_key(name)) == {"a.v_proj", "a.mlp"}
+    assert is_query_or_key("attn.q_proj_weight")  # torch's MultiheadAttention with its own widths of keys and values
+    assert not is_query_or_key("attn.in_proj_weight")
     assert names("*.mlp") == {"a.mlp"}
     assert names(["*q_proj", "*v_proj"]) == {"a.q_proj", "a.v_proj"}
     assert names(None) == {"a.q_proj", "a.k_proj", "a.v_proj", "a.mlp"}

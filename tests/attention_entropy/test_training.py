@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from entropy_utils import lab
 from entropy_utils.attention_entropy import training
 from entropy_utils.attention_entropy.digits import digits
+from entropy_utils.attention_entropy.large_training import LargeTraining
 from entropy_utils.attention_entropy.stacked_vit import StackedViT
 from entropy_utils.attention_entropy.tiny_vit import TinyViT
 from entropy_utils.attention_entropy.training import Training
@@ -164,6 +165,19 @@ def test_stable_rank_and_top_key_of_known_attention():
     assert found["top_l0"] == pytest.approx(1 / 17, rel=1e-5)
 
 
+def test_stable_rank_counts_equal_directions_and_weighs_the_others():
+    """The identity: rank 17. Singular values 1 and 1/2: 1 + 1/4, where a nuclear ratio gives 1.5 and a count 2."""
+    model = TinyViT(layers=2)
+    half = torch.zeros(17, 17)
+    half[0, 0], half[1, 1] = 1.0, 0.5
+    model.attention = lambda images: [matrix.expand(len(images), 4, 17, 17) for matrix in (torch.eye(17), half)]
+    found = training.examination(model)
+    assert found["rank_l0"] == pytest.approx(17)
+    assert found["rank_l1"] == pytest.approx(1.25)
+    assert found["top_l0"] == 1
+    assert found["top_l1"] == pytest.approx(1.5 / 17)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_seed_with_a_loss_that_is_not_finite_ends_with_its_last_good_weights(monkeypatch, value):
     experiment = Training(**SMALL | {"steps": 8, "seeds": 3})
@@ -200,6 +214,39 @@ def test_a_run_that_really_diverges_ends_with_a_finite_model():
     assert [record["seed"] for record in records if record["diverged"]]
     for index in range(2):
         assert stack.model(index)(digits().test).isfinite().all()
+
+
+def test_seeds_without_any_finite_weights_end_without_an_accuracy_and_raise_nothing():
+    """The start overflows: there is nothing good to go back to."""
+    records = list(Training(norm="none", std=2.0, layers=8, seeds=2, steps=2, batch=4).run())
+    found = [(record["seed"], record["diverged"], record["accuracy"]) for record in records]
+    assert found == [(0, True, None), (1, True, None)]
+
+
+def test_attention_that_is_not_finite_is_no_error():
+    model = TinyViT(layers=1)
+    model.attention = lambda images: [torch.full((len(images), 4, 17, 17), math.nan)]
+    assert training.examination(model) == {}
+
+
+def test_closed_at_the_last_records_the_stack_is_finite_in_all_seeds(monkeypatch):
+    """A last step into weights without a finite output is taken back in every seed before the first last record."""
+    found = iter([{}, {"accuracy": 0.5}] * 2)
+    monkeypatch.setattr(training, "examination", lambda model: next(found))
+    experiment = Training(**SMALL | {"steps": 1})
+    stack = experiment.start()
+    run, start = experiment.train(stack), [stack.state(index) for index in range(2)]
+    assert next(run)["diverged"]
+    run.close()
+    for index in range(2):
+        assert all(torch.equal(stack.state(index)[name], tensor) for name, tensor in start[index].items())
+
+
+def test_a_gpu_that_is_not_there_is_named_before_any_work(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for experiment in (Training(device="cuda"), LargeTraining(device="cuda")):
+        with pytest.raises(lab.ParameterError, match=r"'device'.*'cuda'.*'auto' or 'cpu'"):
+            next(experiment.run())
 
 
 def test_an_interrupted_run_leaves_its_models():

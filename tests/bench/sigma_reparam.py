@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -55,15 +56,15 @@ def step(make: Callable, method: str, fused: bool = True) -> Callable[[], None]:
 
 
 def bench_sigma_reparam() -> list[dict]:
-    """Both models, against both peers."""
+    """Both models, with a fused Adam and with torch's default, against both peers."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows = []
     try:
-        for make in (vit, gpt):
-            name = f"step with SigmaReparam, {make()[2]}, fused Adam"
+        for make, fused in itertools.product((vit, gpt), (True, False)):
+            name = f"step with SigmaReparam, {make()[2]}, {'fused' if fused else 'default'} Adam"
             for peer, words, goal in (("plain", "the plain step", 1.15), ("spectral", "spectral_norm of torch", 1.0)):
-                ours, theirs = alternate(step(make, "sigma"), step(make, peer), REPEATS)
+                ours, theirs = alternate(step(make, "sigma", fused), step(make, peer, fused), REPEATS)
                 rows.append(row(name, 1e3 * ours, 1e3 * theirs, words, "ms", f"<= {goal}", ours <= goal * theirs))
     finally:
         torch.set_num_threads(threads)

@@ -1,12 +1,15 @@
-"""Training steps of the tiny ViT of notebook 04, one thread: five seeds as one stack against five single models."""
+"""Training steps of the tiny ViT of notebook 04, one thread: five seeds as one stack against five single models, and
+against the same stack without the compiled kernels."""
 
 from __future__ import annotations
 
 import statistics
+from unittest.mock import patch
 
 import torch
 from torch.nn import functional as F
 
+from entropy_utils.attention_entropy import stacked_vit
 from entropy_utils.attention_entropy.digits import digits
 from entropy_utils.attention_entropy.training import Training
 from tests.bench.timing import row, seconds
@@ -54,11 +57,15 @@ def bench_stacked_vit() -> list[dict]:
     found, unit = {key: 1e3 * statistics.median(values) / SEEDS for key, values in times.items()}, "ms/step and seed"
     rows = []
     for method in ("plain", "sigma"):
-        stack, alone, plain = (found[side, method] for side in SIDES)
+        stack, alone, plain = (found[side, method] for side in ("stack", "single", "readable"))
         name = f"tiny ViT, {method}: {SEEDS} seeds stacked"
         rows.append(row(name, stack, alone, "five single runs of ours", unit, "< 1", stack < alone))
         rows.append(row(name, stack, plain, "five TinyViT, no records", unit, "<= 0.75", stack <= 0.75 * plain))
     sigma, plain = found["stack", "sigma"], found["stack", "plain"]
+    for method in ("plain", "sigma"):
+        stack, torch_only = found["stack", method], found["torch", method]
+        name = f"tiny ViT, {method}: stack with compiled kernels"
+        rows.append(row(name, stack, torch_only, "the same stack, torch only", unit, "<= 0.7", stack <= 0.7 * torch_only))
     return [*rows, row("tiny ViT, stack: sigmaReparam", sigma, plain, "plain", unit, "<= 1.15", sigma <= 1.15 * plain)]
 
 
@@ -66,7 +73,16 @@ SIDES = {
     "stack": lambda method: stacked(SEEDS, method),
     "single": lambda method: _each([stacked(1, method) for _ in range(SEEDS)]),
     "readable": readable,
+    "torch": lambda method: _torch_only(stacked(SEEDS, method)),
 }
+
+
+def _torch_only(call):
+    def step() -> None:
+        with patch.object(stacked_vit, "_fast", return_value=False):
+            call()
+
+    return step
 
 
 def _each(calls: list):
