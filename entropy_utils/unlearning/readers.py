@@ -40,7 +40,7 @@ LOCAL = "a folder of Dataset.save_to_disk or with SUBSET.jsonl, .json or .parque
 TEMPLATES = ("auto", "chat", "plain", "none")
 
 
-def read(dataset: str, subset: str = "forget10", split: str = "train") -> Dataset:
+def load_subset(dataset: str, subset: str = "forget10", split: str = "train") -> Dataset:
     """A subset of TOFU, MUSE or of a local copy, with columns question, answer and the paraphrased and wrong ones it has.
 
     `dataset` is a name on the hub, a folder or a file. In a folder `subset` is a file, a folder of splits, or a split of

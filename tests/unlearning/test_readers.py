@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
-from entropy_utils.unlearning.readers import encode_text, read
+from entropy_utils.unlearning.readers import encode_text, load_subset
 
 TOFU = [
     {
@@ -67,7 +67,7 @@ def write(rows, path):
 @pytest.mark.parametrize("name", ["forget10.jsonl", "forget10.json", "forget10.parquet", "forget10", "forget10/train.json"])
 def test_tofu_from_every_kind_of_local_copy(tmp_path, name):
     write(TOFU, tmp_path / name)
-    rows = read(str(tmp_path), "forget10")
+    rows = load_subset(str(tmp_path), "forget10")
     assert set(rows.column_names) == OURS
     assert rows["answer"][1] == TOFU[1]["answer"]
     assert rows["perturbed_answers"][2] == ["In Rome.", "In Oslo."]
@@ -75,40 +75,40 @@ def test_tofu_from_every_kind_of_local_copy(tmp_path, name):
 
 def test_a_file_by_itself_and_our_own_corpus_saved_to_disk(tmp_path):
     write(TOFU, tmp_path / "any.jsonl")
-    assert len(read(str(tmp_path / "any.jsonl"))) == 3
+    assert len(load_subset(str(tmp_path / "any.jsonl"))) == 3
     renamed = [{("perturbed_answers" if k == "perturbed_answer" else k): v for k, v in row.items()} for row in TOFU]
     splits = {"forget": Dataset.from_list(renamed[:1]), "retain": Dataset.from_list(renamed[1:])}
     DatasetDict(splits).save_to_disk(str(tmp_path / "corpus"))
-    assert len(read(str(tmp_path / "corpus"), "retain")) == 2
+    assert len(load_subset(str(tmp_path / "corpus"), "retain")) == 2
 
 
 def test_muse_has_splits_and_its_own_names(tmp_path):
     write([{"prompt": "It was a dark", "gt": "and stormy night"}], tmp_path / "verbmem" / "forget.json")
     write([{"text": "A whole article."}], tmp_path / "raw" / "holdout.parquet")
     write([{"question": "Who?", "answer": "Harry"}], tmp_path / "knowmem" / "forget_qa.jsonl")
-    assert read(str(tmp_path), "verbmem", "forget")[0] == {"question": "It was a dark", "answer": "and stormy night"}
-    assert read(str(tmp_path), "raw", "holdout")[0] == {"question": "", "answer": "A whole article."}
-    assert read(str(tmp_path), "knowmem", "forget_qa")[0] == {"question": "Who?", "answer": "Harry"}
+    assert load_subset(str(tmp_path), "verbmem", "forget")[0] == {"question": "It was a dark", "answer": "and stormy night"}
+    assert load_subset(str(tmp_path), "raw", "holdout")[0] == {"question": "", "answer": "A whole article."}
+    assert load_subset(str(tmp_path), "knowmem", "forget_qa")[0] == {"question": "Who?", "answer": "Harry"}
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(DataUnavailable, match=r"subset 'forget05', split 'train'; put there .*SUBSET/SPLIT.jsonl"):
-        read(str(tmp_path), "forget05")
+        load_subset(str(tmp_path), "forget05")
     write([{"question": "Who?", "reply": "I"}], tmp_path / "forget01.json")
     with pytest.raises(ParameterError, match=r"column 'answer' or 'gt' or 'text'; its columns are question, reply"):
-        read(str(tmp_path), "forget01")
+        load_subset(str(tmp_path), "forget01")
     write([{"answer": "I"}], tmp_path / "forget02.json")
     with pytest.raises(ParameterError, match="column 'question' or 'prompt'"):
-        read(str(tmp_path), "forget02")
+        load_subset(str(tmp_path), "forget02")
     (tmp_path / "forget03.json").write_text("{ not json")
     with pytest.raises(DataUnavailable, match=r"forget03.json': cannot be read"):
-        read(str(tmp_path), "forget03")
+        load_subset(str(tmp_path), "forget03")
     DatasetDict({"a": Dataset.from_list(TOFU), "b": Dataset.from_list(TOFU)}).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(ParameterError, match=r"'subset': got 'forget10' .*allowed: a or b"):
-        read(str(tmp_path / "two"), "forget10")
+        load_subset(str(tmp_path / "two"), "forget10")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(DataUnavailable, match=r"'locuslab/TOFU', subset 'forget10'.*MIT.*under HF_HOME=.*save_to_disk"):
-        read("locuslab/TOFU", "forget10")
+        load_subset("locuslab/TOFU", "forget10")
 
 
 @pytest.mark.parametrize("begin", [False, True])
