@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
 
@@ -30,15 +29,6 @@ def anchor_gain(with_anchors: pd.DataFrame, without: pd.DataFrame) -> pd.Series:
     return at_end(with_anchors).utility - at_end(without).utility
 
 
-def smallest_step(curves: Mapping[str, pd.Series] | Iterable[pd.Series]) -> pd.Series:
+def smallest_step(series: Iterable[pd.Series]) -> pd.Series:
     """Smallest increase from one series to the next, per seed: positive where the order holds."""
-    series = curves.values() if isinstance(curves, Mapping) else curves
     return pd.DataFrame(list(series)).diff().iloc[1:].min()
-
-
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a positive outscores a negative, ties one half (Mann-Whitney)."""
-    from scipy.stats import rankdata
-
-    ranks, count = rankdata(scores), positive.sum()
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (~positive).sum()))

@@ -38,21 +38,24 @@ def published_front(fig: Figure) -> None:
     shares = np.array([*published.SHARES_1B.values()])
     right.plot(shares[:, 1], shares[:, 0], "o-", color=COLOURS["SHRED"])
     for share, (forget, utility) in published.SHARES_1B.items():
-        right.annotate(f"P = {share} %", (utility, forget), (-8, 4), textcoords="offset points", ha="right")
+        right.annotate(f"P = {share} %", (utility, forget), (-8, 2), textcoords="offset points", ha="right", fontsize=8)
     for name, (forget, utility) in published.REFERENCE_1B.items():
         _published_point(right, name, utility, forget)
     for ax, title in ((left, "Llama-2-7B, table 1"), (right, "Llama-3.2-1B, dashboard")):
-        ax.set(xlabel=NAMES["utility"], ylabel=NAMES["forget_prob"], title=title, ylim=(-0.06, 1.08), xlim=(0.42, 0.68))
+        ax.set(xlabel=NAMES["utility"], ylabel=NAMES["forget_prob"], title=title, ylim=(-0.06, 1.08), xlim=(0.42, 0.7))
 
 
 def _published_point(ax: Axes, name: str, utility: float, forget: float) -> None:
     reference = {"Full": "P", "Target (retrained)": "*"}.get(name)
     marker = reference or ("s" if name.endswith("+RT") else "o")
     colour = "0.25" if reference else COLOURS[method_of(name)]
-    below = name in ("Target (retrained)", "GradDiff+RT")
+    place, align = {
+        "Target (retrained)": ((10, 4), "left"), "SHRED": ((10, 0), "left"), "CEU+RT": ((8, -9), "left"),
+        "DPO+RT": ((-8, 0), "right"), "GradDiff+RT": ((-8, -3), "right"),
+    }.get(name, ((0, 8), "center"))  # fmt: skip
     ax.plot(utility, forget, marker, color=colour, markersize=13 if reference else 8 + 3 * (name == "SHRED"))
-    place = {"xytext": (0, -15) if below else (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-    ax.annotate(name, (utility, forget), **place, weight="bold" if name == "SHRED" else "normal")
+    weight = "bold" if name == "SHRED" else "normal"
+    ax.annotate(name, (utility, forget), place, textcoords="offset points", ha=align, fontsize=8, weight=weight)
 
 
 def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], references: pd.DataFrame) -> None:
