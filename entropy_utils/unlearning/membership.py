@@ -45,9 +45,10 @@ def auc(lower, higher) -> np.ndarray | float:
 def privleak(auc, reference=0.5):
     """100 [(1 - AUC) - (1 - AUC_ref)] / (1 - AUC_ref), in per cent; `reference` is the retrained model's AUC.
 
-    -100: members fully recognised. 0: as if retrained. Above 0: forget texts look less familiar than unseen ones.
+    -100: members fully recognised. 0: as if retrained. Above 0: forget texts look less familiar than unseen ones. NaN
+    where the reference is 1: even without the forget set every forget text looked like a member.
     """
-    reference = np.asarray(reference)
-    if not ((reference >= 0) & (reference < 1)).all():
-        raise ValueError(f"reference: got an AUC of {reference.tolist()}, allowed: from 0 to below 1")
-    return 100 * (reference - auc) / (1 - reference)
+    auc, reference = np.asarray(auc, float), np.asarray(reference, float)
+    if not ((reference >= 0) & (reference <= 1)).all():
+        raise ValueError(f"reference: got an AUC of {reference.tolist()}, allowed: from 0 to 1")
+    return 100 * (reference - auc) / np.where(reference < 1, 1 - reference, np.nan)

@@ -49,8 +49,8 @@ def test_refusals_name_the_argument():
         min_k_score(log_prob, mask, k=0)
     with pytest.raises(ValueError, match="scores: got an empty set"):
         auc([], [1.0])
-    with pytest.raises(ValueError, match="reference: got an AUC of 1"):
-        privleak(0.5, 1.0)
+    with pytest.raises(ValueError, match="reference: got an AUC of -0.1"):
+        privleak(0.5, -0.1)
 
 
 @given(scores, scores)
@@ -72,3 +72,4 @@ def test_privleak_signs():
     assert privleak(0.0, 0.4) == pytest.approx(100 * 0.4 / 0.6)
     assert privleak(0.25) == pytest.approx(50)
     assert privleak(np.array([1.0, 0.5]), np.array([0.5, 0.5])).tolist() == [-100, 0]
+    assert np.isnan(privleak(1.0, 1.0))
