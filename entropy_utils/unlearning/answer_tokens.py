@@ -1,38 +1,32 @@
-"""The answer's tokens in the shifted frame: position t speaks of token t + 1.
-
-Everything of this room that looks at single tokens (surprisal, selection, losses, measures) takes the shift and the mask
-from here, so that they agree. Labels are those of transformers: the token ids, -100 where there is nothing to learn
-(question, padding); the end token is part of the answer.
-"""
+"""The tokens of an answer and what a model gave them: the shift by one and the mask, in one place for everything else."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-IGNORED = -100
+IGNORED = -100  # label of a token that carries no loss: the question and the padding
 
 
-def shifted(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(tokens, mask), both (..., L - 1): the token each position predicts, 0 outside the answer; and where it is one."""
-    tokens = labels[..., 1:]
-    mask = tokens != IGNORED
-    return tokens.masked_fill(~mask, 0), mask
+def answer_targets(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(token that each position is to predict, whether it is one of the answer): (..., L) gives twice (..., L - 1).
+
+    Position t predicts the token at t + 1. Outside the answer the token is 0, and the mask says so.
+    """
+    target = labels[..., 1:]
+    mask = target != IGNORED
+    return target.where(mask, 0), mask
 
 
 def answer_log_prob(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of every answer token, in nats, and the mask of these tokens.
+    """Log-probability of each answer token in nats, 0 outside the answer, and the mask of the answer.
 
-    logits (..., L, V); labels (..., L), which may lack leading axes of the logits (S models that read the same text).
-    Returns log_prob (..., L - 1), 0 outside the mask, and mask (..., L - 1) of the same shape.
+    logits (..., N, L, V), in float32 at least; labels (..., N, L) with -100 outside the answer and fewer leading axes if
+    models share their rows. Both results are (..., N, L - 1), in the shifted frame of `answer_targets`.
     """
-    tokens, mask = shifted(labels)
-    z = logits[..., :-1, :]
-    tokens, mask = (x.expand(z.shape[:-1]) for x in (tokens, mask))
-    own = z.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    return (own - z.logsumexp(-1)).masked_fill(~mask, 0), mask
-
-
-def mean_answer_nll(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-probability per answer token over the last two axes (examples, tokens), (...), nats."""
-    log_prob, mask = answer_log_prob(logits, labels)
-    return -log_prob.sum((-2, -1)) / mask.sum((-2, -1))
+    logits = logits[..., :-1, :]
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    target, mask = (part.expand(logits.shape[:-1]) for part in answer_targets(labels))
+    own = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return (own - logits.logsumexp(-1)).where(mask, 0), mask
