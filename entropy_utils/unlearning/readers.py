@@ -17,6 +17,8 @@ from torch import Tensor
 
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
 
+from .answer_tokens import IGNORED
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
@@ -51,6 +53,8 @@ def load_subset(dataset: str, subset: str = "forget10", split: str = "train") ->
     rows = _local(Path(dataset), subset, split) if Path(dataset).exists() else _public(dataset, subset, split)
     found = {}
     for column, spellings in SPELLINGS.items():
+        if column == "paraphrased_question" and "perturbed_answer" in rows.column_names:
+            continue  # TOFU's other answers are all to the plain question
         names = [name for name in spellings if name in rows.column_names]
         if names:
             found[names[0]] = column
@@ -77,7 +81,7 @@ def encode_text(
     """input_ids, attention_mask and labels (N, L), right-padded; labels are -100 outside the answer and its end token.
 
     `template`: "chat", the tokenizer's own; "plain", "Question: ...", a new line and "Answer: ..."; "auto", chat where
-    there is one; "none", the answer continues the question (documents, verbatim recall). The whole text is tokenized at
+    there is one; "none", the answer continues the question after a blank (documents, verbatim recall). The whole text is tokenized at
     once, as at training: a token that the prompt's end and the answer's start share belongs to the answer. Texts are
     cut at `max_length` tokens. ParameterError: no end token, or a question that leaves no room for its answer.
     """
@@ -100,7 +104,7 @@ def encode_text(
     batch = {
         "input_ids": torch.full((len(rows), width), padding),
         "attention_mask": torch.zeros((len(rows), width), dtype=torch.long),
-        "labels": torch.full((len(rows), width), -100),
+        "labels": torch.full((len(rows), width), IGNORED),
     }
     for row, (ids, start) in enumerate(rows):
         tokens = torch.tensor(ids)
@@ -119,7 +123,8 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str, temp
         prompt = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
     else:
         prompt = f"Question: {question}\nAnswer: " if template == "plain" else question
-        whole = prompt + answer
+        apart = bool(prompt) and not (prompt[-1:].isspace() or answer[:1].isspace())
+        whole = prompt + " " * apart + answer
     ids = tokenizer(whole, add_special_tokens=not chat)["input_ids"]
     asked = tokenizer(prompt, add_special_tokens=not chat)["input_ids"]
     start = next((n for n, (a, b) in enumerate(zip(ids, asked, strict=False)) if a != b), min(len(ids), len(asked)))

@@ -68,7 +68,7 @@ def write(rows, path):
 def test_tofu_from_every_kind_of_local_copy(tmp_path, name):
     write(TOFU, tmp_path / name)
     rows = load_subset(str(tmp_path), "forget10")
-    assert set(rows.column_names) == OURS
+    assert set(rows.column_names) == OURS - {"paraphrased_question"}  # TOFU asks for the other answers in the same way
     assert rows["answer"][1] == TOFU[1]["answer"]
     assert rows["perturbed_answers"][2] == ["In Rome.", "In Oslo."]
 
@@ -79,7 +79,9 @@ def test_a_file_by_itself_and_our_own_corpus_saved_to_disk(tmp_path):
     renamed = [{("perturbed_answers" if k == "perturbed_answer" else k): v for k, v in row.items()} for row in TOFU]
     splits = {"forget": Dataset.from_list(renamed[:1]), "retain": Dataset.from_list(renamed[1:])}
     DatasetDict(splits).save_to_disk(str(tmp_path / "corpus"))
-    assert len(load_subset(str(tmp_path / "corpus"), "retain")) == 2
+    retain = load_subset(str(tmp_path / "corpus"), "retain")
+    assert len(retain) == 2
+    assert set(retain.column_names) == OURS
 
 
 def test_muse_has_splits_and_its_own_names(tmp_path):
@@ -152,6 +154,7 @@ def test_documents_and_continuations_have_no_template():
     rest = encode_text(tok, ["Author 1 was born"], [" in Paris."], "none")
     assert answer_text(tok, rest) == " in Paris.<eos>"
     assert rest["input_ids"].equal(whole["input_ids"])
+    assert encode_text(tok, ["Author 1 was born"], ["in Paris."], "none")["labels"].equal(rest["labels"])
 
 
 def test_texts_are_cut_and_a_cut_answer_is_an_error():
