@@ -81,9 +81,9 @@ def encode_text(
     """input_ids, attention_mask and labels (N, L), right-padded; labels are -100 outside the answer and its end token.
 
     `template`: "chat", the tokenizer's own; "plain", "Question: ...", a new line and "Answer: ..."; "auto", chat where
-    there is one; "none", the answer continues the question after a blank (documents, verbatim recall). The whole text is tokenized at
-    once, as at training: a token that the prompt's end and the answer's start share belongs to the answer. Texts are
-    cut at `max_length` tokens. ParameterError: no end token, or a question that leaves no room for its answer.
+    there is one; "none", the answer continues the question after a blank (documents, verbatim recall). The whole text is
+    tokenized at once, as at training: a token that the prompt's end and the answer's start share belongs to the answer.
+    Texts are cut at `max_length` tokens. ParameterError: no end token, or a question that leaves no room for its answer.
     """
     if template not in TEMPLATES:
         raise ParameterError.of("template", template, " or ".join(TEMPLATES))
