@@ -20,12 +20,12 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Parameters
 
-from . import answer_tokens, corpus, stacked_gpt2
-from .objectives import base
-from .objectives.base import mean_answer_nll
+from . import corpus, stacked_gpt2
+from .answer_tokens import IGNORED
 from .stacked_gpt2 import StackedGPT2
 
 if TYPE_CHECKING:
@@ -81,19 +81,32 @@ class Memory(Parameters):
         models = [self.model(vocabulary, seed) for seed in seeds]
         stack = StackedGPT2(models[0].config, [model.state_dict() for model in models]).to(device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        ids, labels = texts["input_ids"], texts["labels"]
+        ids, lengths = texts["input_ids"], texts["attention_mask"].sum(-1)
+        at, answers = answer_places(texts["labels"])
         optimizer = torch.optim.AdamW(stack.parameters(), lr=self.lr, weight_decay=0.01, fused=True)
         for step in range(self.steps):
             rows = torch.stack([torch.randint(len(ids), (self.batch,), generator=generator) for generator in generators])
-            longest = int(texts["attention_mask"][rows].sum(-1).max())
-            logits = stack(ids[rows, :longest].to(device))
-            loss = mean_answer_nll(logits, labels[rows, :longest].to(device)).sum()
+            places, tokens = at[rows], answers[rows]
+            longest, most = int(lengths[rows].max()), int((tokens != IGNORED).sum(-1).max())
+            logits = stack.output(ids[rows, :longest].to(device), places=places[..., :most].to(device)).logits
+            loss = F.cross_entropy(logits.flatten(0, 2), tokens[..., :most].flatten().to(device), reduction="none")
+            count = (tokens != IGNORED).sum((-2, -1)).to(device)
+            loss = (loss.view(len(seeds), -1).sum(-1) / count).sum()
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         return stack
+
+
+def answer_places(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where answers are predicted, (N, A), and the tokens to predict there, (N, A), -100 behind the end."""
+    target, mask = labels[:, 1:], labels[:, 1:] != IGNORED
+    places = mask.int().argmax(-1, keepdim=True) + torch.arange(int(mask.sum(-1).max()))
+    inside = places < target.shape[-1]
+    places = places.clamp(max=target.shape[-1] - 1)
+    return places, target.gather(-1, places).masked_fill(~inside, IGNORED)
 
 
 def memorised(
@@ -143,7 +156,7 @@ def _whole(path: Path) -> bool:
 @cache
 def _code() -> bytes:
     """The sources that decide a trained model: what an older version trained is not taken for this one's."""
-    modules = (answer_tokens, base, stacked_gpt2, sys.modules[__name__])
+    modules = (stacked_gpt2, sys.modules[__name__])
     return b"".join(Path(module.__file__).read_bytes() for module in modules)
 
 

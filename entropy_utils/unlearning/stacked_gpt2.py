@@ -44,9 +44,10 @@ class StackedGPT2(nn.Module):
         """Logits (S, N, L, V) of ids (N, L), read by every model, or (S, N, L), each model its own."""
         return self.output(ids).logits
 
-    def output(self, ids: Tensor, layer: int | None = None) -> Output:
+    def output(self, ids: Tensor, layer: int | None = None, places: Tensor | None = None) -> Output:
         """Logits, and the activations (S, N, L, d) that enter layer number `layer` (`hidden_states[layer]`) if asked for.
 
+        places (S, N, A): the positions whose logits (S, N, A, V) are wanted; the last layer computes no others.
         ParameterError: sequences longer than the model.
         """
         c = self.config
@@ -62,9 +63,16 @@ class StackedGPT2(nn.Module):
             if number == layer:
                 hidden = x
             at = f"transformer.h.{number}."
-            qkv = self._affine(self._norm(x, at + "ln_1"), at + "attn.c_attn")
-            heads = qkv.view(self.replicas * rows, length, 3, c.n_head, -1).permute(2, 0, 3, 1, 4)
-            mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
+            qkv = self._affine(self._norm(x, at + "ln_1"), at + "attn.c_attn").unflatten(1, (rows, length))
+            if places is not None and number == c.n_layer - 1:
+                x = _at(x.unflatten(1, (rows, length)), places).flatten(1, 2)
+                visible = torch.arange(length, device=ids.device) <= places.unsqueeze(-1)
+                how = {"attn_mask": visible.flatten(0, 1).unsqueeze(1)}
+                query, length = _at(qkv[..., : c.n_embd], places), places.shape[-1]
+            else:
+                query, how = qkv[..., : c.n_embd], {"is_causal": True}
+            heads = (y.flatten(0, 1).unflatten(-1, (c.n_head, -1)).transpose(1, 2) for y in (query, *qkv.split(c.n_embd, -1)[1:]))
+            mixed = F.scaled_dot_product_attention(*heads, **how)
             mixed = mixed.transpose(1, 2).reshape(self.replicas, rows * length, -1)
             x = x + self._affine(mixed, at + "attn.c_proj")
             y = self._affine(self._norm(x, at + "ln_2"), at + "mlp.c_fc")
@@ -99,6 +107,11 @@ class StackedGPT2(nn.Module):
     def _norm(self, x: Tensor, name: str) -> Tensor:
         x = F.layer_norm(x, x.shape[-1:], eps=self.config.layer_norm_epsilon)
         return torch.addcmul(self._get(name + ".bias")[:, None], x, self._get(name + ".weight")[:, None])
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    """The rows (S, N, A, d) of x (S, N, L, d) at `places` (S, N, A)."""
+    return x.gather(2, places.unsqueeze(-1).expand(*places.shape, x.shape[-1]))
 
 
 def _flat(name: str) -> str:
