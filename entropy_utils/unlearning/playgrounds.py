@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch.nn.utils.rnn import pad_sequence
 
 from entropy_utils.information import kl_divergence, shannon_entropy
 
+from .answer_tokens import IGNORED
+from .selection import select
 from .surprisal_plots import AFTER, BEFORE, MEMORISED, coloured_tokens, demoted_position
 
 PRECISION, RECALL = "#009E73", "#CC79A7"
@@ -31,11 +35,23 @@ class Position(NamedTuple):
     memorised: int
 
 
-def most_surprising(surprisal: np.ndarray, share: float) -> np.ndarray:
-    """The tokens of one answer that SHRED selects, boolean (T,): n = max(1, floor(share T + 1/2)) (brief, section 3.2)."""
-    chosen = np.zeros(len(surprisal), bool)
-    chosen[np.argsort(-surprisal, kind="stable")[: max(1, int(share * len(surprisal) + 0.5))]] = True
-    return chosen
+def answers_of(tokenizer, batch: Mapping[str, torch.Tensor], log_prob: torch.Tensor, facts: torch.Tensor) -> list[Answer]:
+    """The answers of a batch (N, L) as one model reads them: log_prob (N, L - 1) in nats and facts (N, L - 1) boolean."""
+    tokens, found = batch["labels"][:, 1:], []
+    for row, place in enumerate(tokens != IGNORED):
+        words = tokenizer.convert_ids_to_tokens(tokens[row, place])
+        found.append(Answer(words, -log_prob[row, place].cpu().numpy(), facts[row, place].cpu().numpy()))
+    return found
+
+
+def padded(answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """log_prob, mask and facts of several answers as arrays (N, T), as `select` takes them."""
+    columns = [
+        [torch.as_tensor(np.asarray(column)) for column in pair] for pair in zip(*(a[1:] for a in answers), strict=True)
+    ]
+    surprisal, facts = (pad_sequence(column, batch_first=True) for column in columns)
+    mask = torch.arange(surprisal.shape[1]) < torch.tensor([len(one.words) for one in answers])[:, None]
+    return -surprisal, mask, facts.numpy()
 
 
 def target(p: np.ndarray, memorised: int, variant: str = "A", nucleus: float = 0.9, top: int | None = None) -> np.ndarray:
@@ -67,32 +83,27 @@ def undial_target(p: np.ndarray, memorised: int, beta: float) -> np.ndarray:
 def selection(fig: Figure, answers: Sequence[Answer], answer: int = 0, share: float = 0.25) -> None:
     """One answer with the selected tokens framed; below, precision and recall of the fact tokens over all answers."""
     above, below = fig.subplots(2, 1, height_ratios=(1, 1.5))
-    words, surprisal, facts = answers[answer]
-    chosen = most_surprising(surprisal, share)
-    coloured_tokens(above, words, surprisal, chosen, facts)
-    hit = (chosen & facts).sum()
-    above.set_title(f"{chosen.sum()} of {len(words)} tokens selected, {hit} of {facts.sum()} fact tokens among them")
+    log_prob, mask, facts = padded(answers)
+
+    def precision_and_recall(share: float) -> tuple[float, float]:
+        chosen = select(log_prob, mask, share).numpy()
+        hits = (chosen & facts).sum()
+        return hits / chosen.sum(), hits / facts.sum()
+
+    words, surprisal, fact = answers[answer]
+    chosen = select(log_prob, mask, share).numpy()[answer, : len(words)]
+    coloured_tokens(above, words, surprisal, chosen, fact)
+    above.set_title(f"{chosen.sum()} of {len(words)} tokens selected, {(chosen & fact).sum()} of {fact.sum()} fact tokens")
     grid = np.linspace(0.02, 1, 50)
-    curves = np.array([precision_and_recall(answers, s) for s in grid]).T
-    here = precision_and_recall(answers, share)
-    base = np.concatenate([one.facts for one in answers]).mean()
-    named = zip(
-        ("precision: selected tokens that are facts", "recall: fact tokens that are selected"), curves, here, strict=True
-    )
-    for (name, curve, value), colour in zip(named, (PRECISION, RECALL), strict=True):
+    curves, here = np.array([precision_and_recall(s) for s in grid]).T, precision_and_recall(share)
+    names = ("precision: selected tokens that are facts", "recall: fact tokens that are selected")
+    for name, curve, value, colour in zip(names, curves, here, (PRECISION, RECALL), strict=True):
         below.plot(100 * grid, curve, color=colour, label=f"{name}: {value:.2f}")
         below.plot(100 * share, value, "o", color=colour, markersize=8)
+    base = facts.sum() / mask.sum().item()
     below.axhline(base, color=BEFORE, linestyle=":", label=f"share of fact tokens: {base:.2f}")
     below.set(xlabel="share selected, P (%)", ylim=(-0.03, 1.05), xlim=(0, 101), title=f"all {len(answers)} answers")
     below.legend(loc="center right")
-
-
-def precision_and_recall(answers: Sequence[Answer], share: float) -> tuple[float, float]:
-    """Of the fact tokens, over all answers, selected within each."""
-    chosen = np.concatenate([most_surprising(one.surprisal, share) for one in answers])
-    facts = np.concatenate([one.facts for one in answers])
-    hit = (chosen & facts).sum()
-    return float(hit / chosen.sum()), float(hit / facts.sum())
 
 
 def demotion(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.stats import entropy as scipy_entropy
 
 from entropy_utils.unlearning import playgrounds, surprisal_plots
-from entropy_utils.unlearning.playgrounds import Answer, Position, most_surprising, target, undial_target
+from entropy_utils.unlearning.playgrounds import Answer, Position, answers_of, target, undial_target
+from entropy_utils.unlearning.readers import encode_text
+from tests.unlearning import tiny_models
 
 rng = np.random.default_rng(0)
 WORDS = [f"w{n}" for n in range(40)]
@@ -18,9 +21,9 @@ WORDS = [f"w{n}" for n in range(40)]
 
 def answers(count: int = 5) -> list[Answer]:
     found = []
-    for _ in range(count):
-        facts = np.arange(9) // 2 == 2
-        found.append(Answer(WORDS[:9], np.where(facts, 0.1, 0.001) * rng.random(9), facts))
+    for length in range(9, 9 + count):
+        facts = np.arange(length) // 2 == 2
+        found.append(Answer(WORDS[:length], np.where(facts, 0.1, 0.001) * rng.random(length), facts))
     return found
 
 
@@ -72,12 +75,21 @@ def test_undial_is_shred_in_the_limit_and_keeps_its_argmax_up_to_the_edge():
     assert undial_target(p, 0, 10.0)[0] == pytest.approx(0.82, abs=0.005)  # the brief's example
 
 
-@pytest.mark.parametrize(("share", "length", "count"), [(0.25, 10, 3), (0.1, 4, 1), (0.5, 5, 3), (1.0, 7, 7), (0.25, 9, 2)])
-def test_selection_rounds_half_up_and_never_to_nothing(share, length, count):
-    surprisal = rng.random(length)
-    chosen = most_surprising(surprisal, share)
-    assert chosen.sum() == count
-    assert surprisal[chosen].min() >= surprisal[~chosen].max(initial=0)
+def most_surprising(surprisal, share):
+    count = max(1, int(np.floor(share * len(surprisal) + 0.5)))
+    return np.isin(np.arange(len(surprisal)), np.argsort(-surprisal)[:count])
+
+
+def test_answers_of_a_batch_are_its_answer_tokens():
+    tok, row = tiny_models.tokenizer(), tiny_models.facts()[0]
+    batch = encode_text(tok, ["Where?", row["question"]], ["in Rome.", row["answer"]])
+    log_prob = -torch.rand(batch["labels"][:, 1:].shape)
+    facts = batch["labels"][:, 1:] == tok.convert_tokens_to_ids("Rome")
+    short, long = answers_of(tok, batch, log_prob, facts)
+    assert short.words == ["in", "Rome", ".", "<eos>"]
+    assert short.facts.tolist() == [False, True, False, False]
+    assert long.words == ["Ada", "was", "born", "in", "Oslo", ".", "<eos>"]
+    np.testing.assert_array_equal(long.surprisal, -log_prob[1, -7:])
 
 
 @pytest.mark.parametrize("share", [0.02, 0.25, 1.0])
@@ -91,7 +103,7 @@ def test_selection_shows_the_precision_and_recall_it_counts(share):
     assert lines[playgrounds.RECALL] == pytest.approx(hits / 10)
     frames = [c for c in fig.axes[0].collections if len(c.get_facecolor()) == 0]
     assert [len(c.get_paths()) for c in frames] == [chosen[2].sum()]
-    assert titles(fig)[0].startswith(f"{chosen[2].sum()} of 9 tokens selected")
+    assert titles(fig)[0].startswith(f"{chosen[2].sum()} of 11 tokens selected")
 
 
 @pytest.mark.parametrize("variant", ["A", "B"])
