@@ -71,7 +71,8 @@ class StackedGPT2(nn.Module):
                 query, length = _at(qkv[..., : c.n_embd], places), places.shape[-1]
             else:
                 query, how = qkv[..., : c.n_embd], {"is_causal": True}
-            heads = (y.flatten(0, 1).unflatten(-1, (c.n_head, -1)).transpose(1, 2) for y in (query, *qkv.split(c.n_embd, -1)[1:]))
+            parts = (query, *qkv.split(c.n_embd, -1)[1:])
+            heads = (part.flatten(0, 1).unflatten(-1, (c.n_head, -1)).transpose(1, 2) for part in parts)
             mixed = F.scaled_dot_product_attention(*heads, **how)
             mixed = mixed.transpose(1, 2).reshape(self.replicas, rows * length, -1)
             x = x + self._affine(mixed, at + "attn.c_proj")
