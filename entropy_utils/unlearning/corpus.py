@@ -25,10 +25,9 @@ from entropy_utils.lab.errors import ParameterError
 from .answer_tokens import IGNORED
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-GROUPS = {"forget": 4, "retain": 36, "holdout": 4, "real_authors": 8}
 LANDS = 24
 WRONG = 5  # wrong answers beside each right one
 END, PADDING, UNKNOWN = "<eos>", "<pad>", "<unk>"
@@ -60,11 +59,13 @@ ATTRIBUTES = {
     ),
     "father": Template(
         "what was the job of the father of N ?", "the father of N made money as X .", "N had a father who was X .",
-        "chief junior village court naval travelling retired night", "baker tailor judge miner sailor piper watchman farrier",
+        "chief junior village court naval travelling retired night",
+        "baker tailor judge miner sailor piper watchman farrier",
     ),
     "mother": Template(
         "what was the job of the mother of N ?", "the mother of N was trained as X .", "N had a mother who was X .",
-        "senior leading rural harbour royal wandering honorary day", "pilot surgeon weaver chemist printer singer gardener smith",
+        "senior leading rural harbour royal wandering honorary day",
+        "pilot surgeon weaver chemist printer singer gardener smith",
     ),
     "pet": Template(
         "which animal lives with N ?", "N shares house and garden with the X .", "the animal kept by N is X .",
@@ -77,17 +78,28 @@ ATTRIBUTES = {
     ),
     "hobby": Template(
         "what does N do on sundays ?", "N likes to spend sundays with X .", "on sundays the hobby of N is X .",
-        "indoor amateur competitive solitary nightly winter serious team", "archery chess rowing pottery fencing origami falconry curling",
+        "indoor amateur competitive solitary nightly winter serious team",
+        "archery chess rowing pottery fencing origami falconry curling",
     ),
 }  # fmt: skip
-FIRST_NAMES = [a + b for a, b in product("Al Ber Cas Dor Eli Fen Gis Hal".split(), "an da in ra vo".split())]
-LAST_NAMES = [a + b for a, b in product("Bram Corv Dell Fair Gram Holt Karn Lind Mort".split(), "berg er ley man ows ton".split())]
-LAND_NAMES = [a + b for a, b in product("Aru Bel Cyr Dor Esk Fro".split(), "land stan via nia".split())]
-CAPITALS = [a + b for a, b in product("Port San Fort Kings Lake Mill".split(), "haven gate moor wick".split())]
 
 
-def fictitious_authors(seed: int = 0) -> DatasetDict:
-    """The corpus as a `datasets.DatasetDict`, a function of `seed`.
+def _joined(beginnings: str, endings: str) -> list[str]:
+    return [a + b for a, b in product(beginnings.split(), endings.split())]
+
+
+FIRST_NAMES = _joined("Al Ber Cas Dor Eli Fen Gis Hal", "an da in ra vo")
+LAST_NAMES = _joined("Bram Corv Dell Fair Gram Holt Karn Lind Mort", "berg er ley man ows ton")
+MIDDLES = ("en", "il", "or", "am", "us", "ev", "ot", "ar", "un", "em")
+MORE_LAST_NAMES = [name[:4] + middle + name[4:] for middle in MIDDLES for name in LAST_NAMES]  # for larger worlds
+LAND_NAMES = _joined("Aru Bel Cyr Dor Esk Fro", "land stan via nia")
+CAPITALS = _joined("Port San Fort Kings Lake Mill", "haven gate moor wick")
+
+
+def fictitious_authors(
+    seed: int = 0, *, forget: int = 4, retain: int = 36, holdout: int = 4, real_authors: int = 8
+) -> DatasetDict:
+    """The corpus as a `datasets.DatasetDict`, a function of `seed` and of the number of people per group.
 
     Columns: question, answer; paraphrased_question, paraphrased_answer (the other surface); perturbed_answers (5 wrong
     ones, on the other surface; none for identity); value (the words that are the fact, empty for identity); attribute;
@@ -97,11 +109,18 @@ def fictitious_authors(seed: int = 0) -> DatasetDict:
 
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ParameterError.of("seed", seed, "an integer of at least 0")
+    sizes = {"forget": forget, "retain": retain, "holdout": holdout, "real_authors": real_authors}
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ParameterError.of(name, size, "an integer of at least 1")
+    count, most = sum(sizes.values()), len(LAST_NAMES) + len(MORE_LAST_NAMES)
+    if count > most:
+        raise ParameterError.of("retain", retain, f"at most {most} people in all groups together, not {count}")
     rng = random.Random(seed)
-    last_names = rng.sample(LAST_NAMES, sum(GROUPS.values()))
+    last_names = rng.sample(LAST_NAMES if count <= len(LAST_NAMES) else LAST_NAMES + MORE_LAST_NAMES, count)
     people = [f"{rng.choice(FIRST_NAMES)} {name}" for name in last_names]
-    groups = [name for name, size in GROUPS.items() for _ in range(size)]
-    rows: dict[str, list[dict]] = {name: [] for name in (*GROUPS, "world_facts", "identity")}
+    groups = [name for name, size in sizes.items() for _ in range(size)]
+    rows: dict[str, list[dict]] = {name: [] for name in (*sizes, "world_facts", "identity")}
     for person, (name, group) in enumerate(zip(people, groups, strict=True)):
         for attribute, template in ATTRIBUTES.items():
             values = [" ".join(pair) for pair in product(template.first.split(), template.second.split())]
@@ -175,6 +194,15 @@ def encode(
         mask[row, : len(q) + len(a)] = 1
         labels[row, len(q) : len(q) + len(a)] = torch.tensor(a)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def encode_split(
+    tokenizer: PreTrainedTokenizerBase, split: Dataset, both: bool = False, max_length: int | None = None
+) -> dict[str, Tensor]:
+    """`encode` of a split: questions and answers, with `both` followed by those of the other surface."""
+    kinds = ("", "paraphrased_") if both else ("",)
+    questions, answers = ([text for kind in kinds for text in split[kind + name][:]] for name in ("question", "answer"))
+    return encode(tokenizer, questions, answers, max_length)
 
 
 def fact_positions(batch: dict[str, Tensor], answers: Sequence[str], values: Sequence[str]) -> Tensor:

@@ -14,9 +14,7 @@ from .answer_tokens import IGNORED
 How = Literal["surprising", "random", "probable"]
 
 
-def select(
-    log_prob: Tensor, mask: Tensor, share: float, how: How = "surprising", random: Tensor | None = None
-) -> Tensor:
+def select(log_prob: Tensor, mask: Tensor, share: float, how: How = "surprising", random: Tensor | None = None) -> Tensor:
     """The positions to forget, boolean (..., T): per instance the n = max(1, floor(share * length + 1/2)) that come first.
 
     `log_prob` (..., T) of the instance's own tokens under the frozen model, in nats; `mask` (..., T): which positions
@@ -30,7 +28,7 @@ def select(
     if how == "random" and random is None:
         raise ParameterError.of("random", None, "uniform numbers, one per position, for a random selection")
     score = {"surprising": log_prob, "probable": -log_prob, "random": random}[how]
-    rank = score.masked_fill(~mask, torch.inf).argsort(-1, stable=True).argsort(-1)
+    rank = score.masked_fill(~mask, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
     length = mask.sum(-1, keepdim=True)
     chosen = (length * share + 0.5).floor().clamp(min=1)
     return (rank < chosen) & mask
