@@ -13,6 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from .answer_tokens import IGNORED
+from .memory import answer_places
+from .stacked_gpt2 import StackedGPT2
 
 BUFFERED = 2**21  # logits held at a time on a CPU, 2^27 on an accelerator
 
@@ -26,7 +31,7 @@ class Reading(NamedTuple):
 
     log_prob: Tensor
     choice: Tensor
-    entropy: Tensor | None
+    entropy: Tensor | None = None
 
     def correct(self, labels: Tensor) -> Tensor:
         """Whether the first choice is the answer's token, (S, N, T)."""
@@ -35,25 +40,25 @@ class Reading(NamedTuple):
 
 @torch.no_grad()
 def read(models: nn.Module, batch: Mapping[str, Tensor], *, entropy: bool = False) -> Reading:
-    """Teacher-forced reading of a batch by one model (S = 1) or a stack; the vocabulary never leaves its block of rows."""
-    labels = batch["labels"][:, 1:]
-    mask = labels != -100
-    found = None
+    """Teacher-forced reading of a batch by one model (S = 1) or a stack; logits are held for one block of rows at a time."""
+    mask = batch["labels"][:, 1:] != IGNORED
+    places, tokens = answer_places(batch["labels"])
+    inside, parts = tokens != IGNORED, []
     with evaluation_mode(models):
-        for rows, logits in _blocks(models, batch["input_ids"]):
-            here = mask[rows]
-            z = logits[:, :, :-1][:, here]
-            if found is None:
-                shape = len(z), *mask.shape
-                found = torch.zeros(shape), torch.full(shape, -1), torch.zeros(shape) if entropy else None
+        for rows, z in _blocks(models, batch["input_ids"], places):
             log_z = z.logsumexp(-1)
-            own = z.gather(-1, labels[rows][here].to(z.device).expand(len(z), -1).unsqueeze(-1)).squeeze(-1)
-            values = [own - log_z, z.argmax(-1)]
+            target = tokens[rows].clamp(min=0).to(z.device).expand(z.shape[:-1])
+            values = [z.gather(-1, target.unsqueeze(-1)).squeeze(-1) - log_z, z.argmax(-1)]
             if entropy:
                 log_p = z - log_z.unsqueeze(-1)
                 values.append(-(log_p.exp() * log_p).sum(-1))
-            for whole, value in zip(found, values, strict=False):
-                whole[:, rows][:, here] = value.to("cpu", whole.dtype)
+            parts.append([value[:, inside[rows]].cpu() for value in values])
+    found = []
+    for value, outside in zip(zip(*parts, strict=True), (0.0, -1, 0.0), strict=False):
+        value = torch.cat(value, 1)
+        whole = value.new_full((len(value), *mask.shape), outside)
+        whole[:, mask] = value
+        found.append(whole)
     return Reading(*found)
 
 
@@ -61,24 +66,26 @@ def read(models: nn.Module, batch: Mapping[str, Tensor], *, entropy: bool = Fals
 def greedy(models: nn.Module, batch: Mapping[str, Tensor], choice: Tensor, end: int, extra: int = 3) -> Tensor:
     """Every model's own greedy answers to the questions of a batch, (S, N, A), `end` from the end token on.
 
-    `choice` is that of `read` on this batch; an answer may be `extra` tokens longer than the batch's. The batch's answer
-    serves as a draft: one pass over a draft confirms every token up to the first that the model would not have said;
-    that token and those after it become the model's first choices, and so on until nothing changes (each pass confirms
-    at least one token more). An answer that the model knows costs nothing beyond the reading, and the result is that of
-    taking one token at a time.
+    `choice` is that of `read` on this batch; an answer may be `extra` tokens longer than the batch's, where the model has
+    the positions. The batch's answer serves as a draft: one pass over a draft confirms every token up to the first that
+    the model would not have said; that token and those after it become the model's first choices, and so on until nothing
+    changes (each pass confirms at least one token more). An answer that the model knows costs nothing beyond the reading,
+    and the result is that of taking one token at a time.
     """
-    answered = batch["labels"] != -100
-    length = answered.sum(-1) + extra
+    answered = batch["labels"] != IGNORED
+    start, length = answered.int().argmax(-1)[:, None], answered.sum(-1, keepdim=True) + extra
+    room = getattr(getattr(models, "config", None), "max_position_embeddings", None) or torch.inf
+    width = int(min((start + length).max(), room + 1))  # the last token of an answer is not read again
+    length = length.minimum(width - start)
     steps = torch.arange(int(length.max()))
-    places = answered.int().argmax(-1)[:, None] + steps  # (N, A): where answer tokens stand in the sequence
-    width = int(places.max()) + 1
+    places = (start + steps).clamp(max=width - 1)  # (N, A): where answer tokens stand in the sequence
     ids = F.pad(batch["input_ids"], (0, max(0, width - batch["input_ids"].shape[1])))
     choice = F.pad(choice, (0, max(0, width - 1 - choice.shape[-1])), value=-1)
 
     def finished(tokens, rows):
         """Nothing but `end` behind the first `end`, and where the length is used up."""
         over = (tokens == end).cumsum(-1) > 0
-        return torch.where(over | (tokens < 0) | (steps >= length[rows, None]), end, tokens)
+        return torch.where(over | (tokens < 0) | (steps >= length[rows]), end, tokens)
 
     everything = torch.arange(len(ids))
     answers = finished(_at(choice, places - 1), everything)
@@ -86,9 +93,9 @@ def greedy(models: nn.Module, batch: Mapping[str, Tensor], choice: Tensor, end: 
     with evaluation_mode(models):
         while len(going):
             at = places[going].expand(len(answers), -1, -1)
-            draft = ids[going].expand(len(answers), -1, -1).scatter(-1, at, answers[:, going])[..., :-1]
-            choice = torch.cat([logits.argmax(-1).cpu() for _, logits in _blocks(models, draft)], 1)
-            new = finished(_at(choice, places[going] - 1), going)
+            draft = ids[going, :width].expand(len(answers), -1, -1).scatter(-1, at, answers[:, going])[..., :-1]
+            choice = torch.cat([z.argmax(-1).cpu() for _, z in _blocks(models, draft, places[going] - 1)], 1)
+            new = finished(choice, going)
             changed = (new != answers[:, going]).any(-1).any(0)
             answers[:, going] = new
             going = going[changed]
@@ -100,22 +107,30 @@ def _at(tokens: Tensor, places: Tensor) -> Tensor:
     return tokens.gather(-1, places.expand(*tokens.shape[:-1], -1))
 
 
-def _blocks(models: nn.Module, ids: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """(rows, logits (S, rows, L, V)) of blocks of rows; `ids` is (N, L), or (S, N, L) with its own rows per model."""
+def _blocks(models: nn.Module, ids: Tensor, places: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """(rows, logits (S, rows, A, V) at `places` (N, A)) of blocks of rows of ids (N, L), or (S, N, L), own per model."""
     device = next(models.parameters()).device
     rows, n = 8, ids.shape[-2]
     start, budget = 0, BUFFERED if device.type == "cpu" else 2**6 * BUFFERED
     while start < n:
         part = slice(start, min(n, start + rows))
-        logits = logits_of(models, ids[..., part, :].to(device)).float()
-        rows = max(1, budget // logits[:, 0].numel())
+        z = _logits_at(models, ids[..., part, :].to(device), places[part].to(device)).float()
+        rows = max(1, budget // z[:, 0].numel())
         start = part.stop
-        yield part, logits
+        yield part, z
+
+
+def _logits_at(models: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
+    """Logits (S, N, A, V) at `places` (N, A); a stack that can is asked for no others."""
+    if isinstance(models, StackedGPT2):
+        return models.output(ids, places=places.expand(models.replicas, -1, -1)).logits
+    logits = logits_of(models, ids)
+    return logits.gather(2, places[..., None].expand(len(logits), -1, -1, logits.shape[-1]))
 
 
 def logits_of(models: nn.Module, ids: Tensor) -> Tensor:
     """Logits (S, N, L, V) of a stack, or (1, N, L, V) of a transformers model."""
-    if hasattr(models, "config") and hasattr(models, "generate"):
+    if isinstance(models, PreTrainedModel):
         ids = ids if ids.ndim == 2 else ids.squeeze(0)
         return models(input_ids=ids, use_cache=False).logits.unsqueeze(0)
     return models(ids)

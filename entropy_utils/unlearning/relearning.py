@@ -19,7 +19,7 @@ from entropy_utils.lab.experiment import Record
 
 from . import corpus as own_corpus
 from . import metrics
-from .answer_tokens import answer_log_prob
+from .objectives.base import mean_answer_nll
 from .reading import logits_of, read
 
 
@@ -58,7 +58,7 @@ def relearn(
     if "value" in asked.column_names:
         fact = own_corpus.fact_positions(test, asked["answer"][:], asked["value"][:])
     models = copy.deepcopy(models)
-    loss = None
+    loss, device = None, next(models.parameters()).device
     for step in range(steps + 1):
         if step % every == 0 or step == steps:
             found = _remembered(models, test, fact)
@@ -73,17 +73,11 @@ def relearn(
             optimizer = torch.optim.AdamW(models.parameters(), lr=lr, weight_decay=0.01)
         if step < steps:
             rows = torch.stack([torch.randint(len(trained), (batch,), generator=generator) for generator in generators])
-            loss = fine_tuning_loss(models, train["input_ids"][rows], train["labels"][rows])
+            logits = logits_of(models, train["input_ids"][rows].to(device))
+            loss = mean_answer_nll(logits, train["labels"][rows].to(device))
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
-
-
-def fine_tuning_loss(models: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
-    """Mean NLL per answer token of each model's own rows, (S,), nats; `ids` and `labels` (S, B, L)."""
-    device = next(models.parameters()).device
-    log_prob, mask = answer_log_prob(logits_of(models, ids.to(device)), labels.to(device))
-    return -log_prob.sum((-2, -1)) / mask.sum((-2, -1))
 
 
 def split_rows(corpus, data: str):

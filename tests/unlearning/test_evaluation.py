@@ -24,9 +24,9 @@ def rows(names):
         town, wrong = TOWNS[ord(name) % 8], [TOWNS[(ord(name) + k) % 8] for k in (1, 2, 3)]
         found.append(
             {
-                "question": f"Q where was {name} born ? A",
+                "question": f"where was {name} born ?",
                 "answer": f"{name} was born in {town} ." if number % 2 else f"it was in {town} that {name} was born .",
-                "paraphrased_question": f"Q in other words where was {name} born ? A",
+                "paraphrased_question": f"in other words where was {name} born ?",
                 "paraphrased_answer": f"the town of {name} is {town} .",
                 "perturbed_answers": [f"the town of {name} is {other} ." for other in wrong],
                 "value": town,
@@ -73,7 +73,7 @@ class ByHand:
 
     def answer(self, question, answer):
         """Log-probability distributions at the answer's tokens, and these tokens, the end token last."""
-        asked, told = self.ids(question), [*self.ids(answer), self.tokenizer.eos_token_id]
+        asked, told = self.ids(f"Q {question} A"), [*self.ids(answer), self.tokenizer.eos_token_id]
         with torch.no_grad():
             logits = self.model(input_ids=torch.tensor([asked + told])).logits[0].double()
         return logits[len(asked) - 1 : -1].log_softmax(-1).numpy(), told
@@ -96,7 +96,7 @@ class ByHand:
         return math.exp(-np.mean(wrong)) / self.prob(row["paraphrased_question"], row["paraphrased_answer"])
 
     def rouge(self, row):
-        ids, end = self.ids(row["question"]), self.tokenizer.eos_token_id
+        ids, end = self.ids(f"Q {row['question']} A"), self.tokenizer.eos_token_id
         start, most = len(ids), len(self.ids(row["answer"])) + 4
         while len(ids) - start < most and (len(ids) == start or ids[-1] != end):
             with torch.no_grad():

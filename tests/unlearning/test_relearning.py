@@ -19,8 +19,11 @@ def corpus():
         return Dataset.from_list(
             [
                 {
-                    "question": f"Q the {attribute} of {person} ? A",
+                    "question": f"the {attribute} of {person} ?",
                     "answer": f"the {attribute} of {person} is {values[ord(person) % 2]} .",
+                    "paraphrased_question": "",
+                    "paraphrased_answer": "",
+                    "perturbed_answers": [],
                     "attribute": attribute,
                     "value": values[ord(person) % 2],
                 }
@@ -93,7 +96,7 @@ def test_the_attack_is_plain_fine_tuning(corpus, tokenizer):
     assert [r["loss"] for r in records] == [None, *(pytest.approx(loss, rel=1e-4) for loss in losses)]
     probabilities = []
     for row in corpus["forget"]:
-        ids = tokenizer(row["question"] + " " + row["answer"])["input_ids"]
+        ids = tokenizer(f"Q {row['question']} A {row['answer']}")["input_ids"]
         place = ids.index(tokenizer.convert_tokens_to_ids(row["value"]))
         probabilities.append(model(input_ids=torch.tensor([ids])).logits[0, place - 1].softmax(-1)[ids[place]].item())
     assert records[-1]["fact_prob"] == pytest.approx(sum(probabilities) / len(probabilities), rel=1e-3)
@@ -102,7 +105,7 @@ def test_the_attack_is_plain_fine_tuning(corpus, tokenizer):
 def test_training_on_the_very_facts_brings_them_back(corpus, tokenizer, stack):
     told = DatasetDict({"forget": corpus["forget"], "retain": corpus["forget"]})
     start, *_, end = (r["fact_prob"] for r in relearn(stack, told, tokenizer, "retain", steps=60, lr=1e-2) if r["seed"] == 0)
-    assert start < 0.5 < 0.9 < end
+    assert end > start + 0.4
 
 
 def test_wrong_settings_are_named(corpus, tokenizer, stack):
