@@ -20,18 +20,15 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from entropy_utils.lab.errors import LabError, ParameterError
+from entropy_utils.lab.errors import ParameterError
 
 from .answer_tokens import IGNORED
 from .objectives import Objective, objective
 from .objectives.base import Output, Retained
+from .unlearn import Diverged
 
 LAST_GOOD = "last_good"
 PADDING = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED}
-
-
-class Diverged(LabError, ArithmeticError):
-    """A loss that is no finite number; the line names the update and where the last good weights are."""
 
 
 class Rows(Dataset):
@@ -203,14 +200,14 @@ class UnlearningTrainer(Trainer):
     @torch.no_grad()
     def _stop(self, loss: float) -> None:
         """Put the last good weights back, save them, and raise."""
-        step, kept = self._good
+        (step, kept), update = self._good, self.state.global_step + 1
         where = "the loss of the model as it was given; nothing was trained"
         if kept:
             for name, value in self._weights():
                 value.copy_(kept[name])
             self.save_model(str(Path(self.args.output_dir) / LAST_GOOD))
             where = f"the weights after {step} updates are back in the model and in {LAST_GOOD} of the output folder"
-        raise Diverged(f"loss {loss} in update {self.state.global_step + 1} of {self.objective.name}: {where}")
+        raise Diverged(f"loss {loss} in update {update} of {self.objective.name}: {where}", update)
 
 
 def _objective(spec: Objective | str) -> Objective:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import entropy as scipy_entropy
 
 from entropy_utils.unlearning import playgrounds, surprisal_plots
+from entropy_utils.unlearning.objectives import Output, Shred, undial
 from entropy_utils.unlearning.playgrounds import Answer, Position, answers_of, target, undial_target
 from entropy_utils.unlearning.readers import encode_text
 from tests.unlearning import tiny_models
@@ -63,6 +64,18 @@ def test_variant_b_demotes_the_nucleus_with_its_last_token(seed, memorised, nucl
     expected = left or [token for token in stored if token != memorised]  # nothing left: variant A
     assert set(np.flatnonzero(q)) <= set(expected)
     np.testing.assert_allclose(q[expected], p[expected] / p[expected].sum(), rtol=1e-9, atol=1e-15)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 11), st.sampled_from("AB"), st.floats(0.05, 0.99), st.integers(2, 12))
+def test_the_targets_are_those_of_the_objectives(seed, memorised, variant, nucleus, top):
+    p = distribution(seed)
+    logits = torch.tensor(np.log(np.maximum(p, 1e-30)))[None].repeat(2, 1)
+    shred = Shred(share=1.0, top=top, variant=variant, nucleus=nucleus)
+    made = shred.prepare(Output(logits[None]), torch.tensor([[-100, memorised]]))
+    q = torch.zeros(12).scatter(0, made["ids"][0, 0], made["log_q"][0, 0].exp().float())
+    np.testing.assert_allclose(target(p, memorised, variant, nucleus, top), q, atol=1e-5)
+    other = undial.undial_target(logits[:1], torch.tensor([memorised]), 3.0).exp()[0]
+    np.testing.assert_allclose(undial_target(p, memorised, 3.0), other, atol=1e-6)
 
 
 def test_undial_is_shred_in_the_limit_and_keeps_its_argmax_up_to_the_edge():

@@ -13,7 +13,9 @@ from entropy_utils.unlearning.answer_tokens import answer_log_prob
 from entropy_utils.unlearning.objectives import OBJECTIVES, objective
 from entropy_utils.unlearning.objectives.base import Output
 from entropy_utils.unlearning.readers import encode_text
-from entropy_utils.unlearning.trainer import LAST_GOOD, Diverged, Rows, UnlearningTrainer, together
+from entropy_utils.unlearning.stacked_gpt2 import StackedGPT2
+from entropy_utils.unlearning.trainer import LAST_GOOD, Rows, UnlearningTrainer, together
+from entropy_utils.unlearning.unlearn import Diverged, Unlearner
 from tests.unlearning import tiny_models
 
 KINDS = ("gpt2", "llama")
@@ -106,6 +108,10 @@ def test_shred_forgets_the_facts_and_keeps_the_others(saved, tmp_path):
     before = [probability(trainer.model, rows(which)) for which in (FORGET, RETAIN)]
     trainer.train()
     assert losses(trainer)[0] == pytest.approx(first_loss(saved, spec), rel=1e-4)
+    model = AutoModelForCausalLM.from_pretrained(saved)
+    if model.config.model_type == "gpt2":  # the room's own loop, on a stack of one
+        stack = StackedGPT2(model.config, [model.state_dict()])
+        assert losses(trainer)[0] == pytest.approx(Unlearner(stack, rows(FORGET), spec, batch=3).step().item(), rel=1e-4)
     after = [probability(trainer.model, rows(which)) for which in (FORGET, RETAIN)]
     assert (before[0] > 0.95).all()
     assert (after[0] < 0.6).all()
