@@ -61,7 +61,7 @@ def relearn(
     loss, device = None, next(models.parameters()).device
     for step in range(steps + 1):
         if step % every == 0 or step == steps:
-            found = _remembered(models, test, fact)
+            found = remembered(models, test, fact)
             count = len(found["forget_prob"])
             names = list(range(count)) if seeds is None else list(seeds)
             for s, seed in enumerate(names):
@@ -93,8 +93,8 @@ def split_rows(corpus, data: str):
     return tuple(forget.select([row for row, use in enumerate(told) if use == wanted]) for wanted in (True, False))
 
 
-def _remembered(models: nn.Module, batch: Mapping[str, Tensor], fact: Tensor | None) -> dict[str, Tensor]:
-    """Means over the rows asked for, (S,) each."""
+def remembered(models: nn.Module, batch: Mapping[str, Tensor], fact: Tensor | None) -> dict[str, Tensor]:
+    """Means over a batch, (S,) each: forget_prob and, where `fact` (N, T) marks them, fact_prob and fact_accuracy."""
     found = read(models, batch)
     values = {"forget_prob": metrics.probability(found.log_prob, batch["labels"][:, 1:] != -100).mean(-1)}
     if fact is not None:
