@@ -27,7 +27,7 @@ def coloured_tokens(
     surprisal: np.ndarray,
     selected: np.ndarray | None = None,
     facts: np.ndarray | None = None,
-    columns: int = 78,
+    columns: int = 88,
 ) -> None:
     """One answer as boxes in reading order: colour and small number are the surprisal (nats), facts bold.
 

@@ -99,7 +99,7 @@ class UnlearningTrainer(Trainer):
             eval_dataset = Rows(eval_dataset)
         rows = Rows(forget)
         super().__init__(model, args, data_collator=together, train_dataset=rows, eval_dataset=eval_dataset, **more)
-        self.loss_is_scaled_for_ga = False  # the loss is a mean over a batch
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over a batch, to be divided when batches accumulate
 
     def train(self, *args: Any, **more: Any) -> Any:
         """As `Trainer.train`, after the frozen model has been read."""

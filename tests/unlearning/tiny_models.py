@@ -54,9 +54,8 @@ def untrained(kind: str):
     tokens = {"vocab_size": len(WORDS), "eos_token_id": 0, "bos_token_id": None, "pad_token_id": 1}
     if kind == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32, "tie_word_embeddings": False}
-        return GPT2LMHeadModel(
-            GPT2Config(**tokens, **sizes, initializer_range=0.1, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
-        )
+        sizes |= {"initializer_range": 0.1, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        return GPT2LMHeadModel(GPT2Config(**tokens, **sizes))
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(**tokens, **sizes, max_position_embeddings=32, initializer_range=0.1, rope_theta=32.0)
     return LlamaForCausalLM(config)
