@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -37,11 +38,17 @@ def _parse(text: str) -> dict[str, Any]:
     name, *pairs = text.split() or [""]
     settings: dict[str, Any] = {"name": name}
     for key, _, value in (pair.partition("=") for pair in pairs):
-        try:
-            settings[key] = float(value)
-        except ValueError:
-            settings[key] = {"true": True, "false": False}.get(value.lower(), value)
+        settings[key] = _value(value)
     return settings
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _settings(method: Objective) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def demoted_target(
     selected (...): positions to forget, by default all; elsewhere q = p.
     """
     memorised = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, tokens.unsqueeze(-1), True)
-    order = log_p.argsort(-1, descending=True, stable=True)
+    order = log_p.argsort(dim=-1, descending=True, stable=True)
     selected = torch.ones_like(tokens, dtype=torch.bool) if selected is None else selected
     ranked = _demoted(log_p.gather(-1, order), memorised.gather(-1, order), selected, variant, nucleus)
     return torch.empty_like(log_p).scatter(-1, order, ranked)
