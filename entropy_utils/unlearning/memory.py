@@ -88,7 +88,8 @@ class Memory(Parameters):
             rows = torch.stack([torch.randint(len(ids), (self.batch,), generator=generator) for generator in generators])
             places, tokens = at[rows], answers[rows]
             longest, most = int(lengths[rows].max()), int((tokens != IGNORED).sum(-1).max())
-            logits = stack.output(ids[rows, :longest].to(device), places=places[..., :most].to(device)).logits
+            places = places[..., :most].clamp(max=longest - 1)  # those behind an answer's end carry no loss
+            logits = stack.output(ids[rows, :longest].to(device), places=places.to(device)).logits
             loss = F.cross_entropy(logits.flatten(0, 2), tokens[..., :most].flatten().to(device), reduction="none")
             count = (tokens != IGNORED).sum((-2, -1)).to(device)
             loss = (loss.view(len(seeds), -1).sum(-1) / count).sum()
