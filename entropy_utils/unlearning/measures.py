@@ -32,3 +32,13 @@ def anchor_gain(with_anchors: pd.DataFrame, without: pd.DataFrame) -> pd.Series:
 def smallest_step(series: Iterable[pd.Series]) -> pd.Series:
     """Smallest increase from one series to the next, per seed: positive where the order holds."""
     return pd.DataFrame(list(series)).diff().iloc[1:].min()
+
+
+def largest(series: Iterable[pd.Series]) -> pd.Series:
+    """The largest of several values per seed."""
+    return pd.DataFrame(list(series)).max()
+
+
+def smallest(series: Iterable[pd.Series]) -> pd.Series:
+    """The smallest of several values per seed."""
+    return pd.DataFrame(list(series)).min()

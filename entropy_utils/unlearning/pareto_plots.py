@@ -153,9 +153,13 @@ def sequential(fig: Figure, runs: Mapping[str, pd.DataFrame]) -> None:
 
 
 def live_run(fig: Figure, runs: Sequence[tuple[str, pd.DataFrame]]) -> None:
-    """The workbench's picture: fact probability and utility of every run so far, mean and range of the seeds."""
+    """The workbench's picture: fact probability and utility of every run so far, mean and range of the seeds.
+
+    Where facts are not marked (real data), the probability of the answers.
+    """
     colours = list(COLOURS.values())
-    for ax, column in zip(fig.subplots(1, 2), ("fact_prob", "utility"), strict=True):
+    forgotten = "fact_prob" if all("fact_prob" in records for _, records in runs) else "forget_prob"
+    for ax, column in zip(fig.subplots(1, 2), (forgotten, "utility"), strict=True):
         for index, (label, records) in enumerate(runs):
             _band(ax, records, column, colours[index % len(colours)], textwrap.fill(label, 44))
         ax.set(xlabel="step", ylabel=NAMES[column], ylim=(-0.03, 1.03))

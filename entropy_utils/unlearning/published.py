@@ -50,9 +50,15 @@ SEQUENTIAL_1B: dict[str, tuple[tuple[float, float], ...]] = {
 }
 """Read off the sequential figure, TOFU, 1B: forget probability and utility after forget01, forget05 and forget10."""
 
-PRIV_LEAK_7B = {"table 1": -38.6, "dashboard, 7B": 81.4, "dashboard, 1B": -38.58}
+PRIV_LEAK = {"table 1, 7B": -38.6, "dashboard, 7B": 81.4, "dashboard, 1B": -38.58, "dashboard, 7B retrained": 22.6}
 """PrivLeak printed for SHRED on TOFU, in three places. The first two belong to the same two other numbers, .055 and .637;
-the last belongs to a 1B model. The dashboard's two take an AUC of 0.5 as reference."""
+the third belongs to a 1B model. The dashboard's take an AUC of 0.5 as reference: its retrained model is not at 0."""
+
+
+def re_referenced(privleak: float, retrained: float) -> float:
+    """PrivLeak against the retrained model, from two PrivLeaks against an AUC of 0.5 (all in percent)."""
+    return 100 * (100 + privleak) / (100 + retrained) - 100
+
 
 RWKU = {"table 1": {"forget": 27.7, "MMLU": 56.5}, "dashboard": {"neighbours before": 75.0, "neighbours after": 20.2}}
 """RWKU, Llama-3-8B-Instruct, variant B: what table 1 prints, and the neighbour scores it leaves out."""

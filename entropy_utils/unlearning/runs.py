@@ -1,0 +1,172 @@
+"""The runs of notebook 09: changes to `Unlearning` by name; one budget, one set of seeds, one corpus for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from entropy_utils.lab.experiment import Record
+
+from .answer_tokens import IGNORED
+from .corpus import encode_split, fact_positions
+from .membership import auc
+from .reading import Reading, read
+from .selection import select
+
+if TYPE_CHECKING:
+    from .experiment import Unlearning
+
+Changes = dict[str, Any]
+RATES = (1e-4, 3e-4, 1e-3)
+SHARES = (10, 25, 50, 75, 100)
+CUTS = (2, 4, 8, 32, 128)
+STRENGTHS = (1, 3, 10, 30)
+
+RIVALS: dict[str, str] = {
+    "GradAscent": "gradient_ascent",
+    "NPO": "npo",
+    "CEU": "ceu",
+    "UNDIAL": "undial",
+    "GradDiff+RT": "grad_diff",
+    "NPO+RT": "npo retain_weight=1",
+    "SimNPO+RT": "simnpo retain_weight=1",
+    "UNDIAL+RT": "undial retain_weight=1",
+    "RMU+RT": "rmu",
+}
+"""Objectives of the other methods; "+RT": with the mean loss on retained answers beside it, weight 1."""
+
+RATE_OF: dict[str, float] = {
+    "SHRED": 3e-4, "GradAscent": 1e-4, "NPO": 1e-4, "CEU": 1e-4, "UNDIAL": 3e-4, "GradDiff+RT": 1e-4, "NPO+RT": 1e-4,
+    "SimNPO+RT": 1e-4, "UNDIAL+RT": 1e-3, "RMU+RT": 1e-3,
+}  # fmt: skip
+"""Learning rate at which each method is shown alone: its best of `RATES` in an earlier, smaller study (RMU: ours)."""
+
+RETAIN_FREE = ("GradAscent", "NPO", "CEU", "UNDIAL")
+WITH_RETAIN = tuple(name for name in RIVALS if name.endswith("+RT"))
+
+
+def own(name: str) -> str:
+    """The name of another method's run at its own rate."""
+    return f"{name} {RATE_OF[name]:g}"
+
+
+CURVES = ("SHRED P = 25", *map(own, ("UNDIAL", "CEU", "GradAscent", "NPO+RT", "UNDIAL+RT")))
+"""Runs that are shown while they unlearn."""
+
+
+def shred(**settings) -> Changes:
+    """SHRED with K = 32 at its rate; settings as of `objectives.Shred`."""
+    return {"objective": {"name": "shred", "top": 32, **settings}, "lr": RATE_OF["SHRED"]}
+
+
+def shares() -> dict[str, Changes]:
+    """SHRED by the share of demoted tokens."""
+    return {f"SHRED P = {share}": shred(share=share / 100) for share in SHARES}
+
+
+def rival(name: str, rate: float | None = None) -> Changes:
+    """Another method, at its own rate or at another."""
+    return {"objective": RIVALS[name], "lr": rate or RATE_OF[name]}
+
+
+def rivals() -> dict[str, Changes]:
+    """Every other method at every rate, by names like "NPO+RT 0.0001"."""
+    return {f"{name} {rate:g}": rival(name, rate) for name in RIVALS for rate in RATES}
+
+
+def other_rates() -> dict[str, Changes]:
+    """SHRED with P = 25 % at the rates that it is not shown at."""
+    return {f"SHRED {rate:g}": shred(share=0.25) | {"lr": rate} for rate in RATES if rate != RATE_OF["SHRED"]}
+
+
+CONTROLS: dict[str, Changes] = {
+    "random tokens": shred(share=0.25, how="random"),
+    "most probable tokens": shred(share=0.25, how="probable"),
+    "random, no anchors": shred(share=0.25, how="random", anchors=False),
+    "SHRED, no anchors": shred(share=0.25, anchors=False),
+    "SHRED, both wordings": shred(share=0.25) | {"wording": "both"},
+    "SHRED, variant B": shred(share=0.25, variant="B", nucleus=0.9),
+}
+"""P = 25 %, with one thing changed."""
+
+
+def ablations() -> dict[str, Changes]:
+    """SHRED by K, and UNDIAL by the strength of its demotion."""
+    cuts = {f"K = {top}": shred(share=0.25, top=top) for top in CUTS if top != 32}
+    return cuts | {f"beta = {beta}": {"objective": f"undial beta={beta}", "lr": 3e-4} for beta in STRENGTHS if beta != 10}
+
+
+QUICK = (
+    "SHRED P = 25", "SHRED P = 50", *map(own, RIVALS), "random tokens", "most probable tokens", "random, no anchors",
+    "SHRED, no anchors", "SHRED, both wordings", "K = 2",
+)  # fmt: skip
+"""Runs of profile smoke."""
+
+ATTACKED = ("GradDiff+RT", "NPO+RT", "SimNPO+RT", "UNDIAL+RT")
+
+
+def attacked() -> dict[str, Changes]:
+    """The methods whose results are trained on, and the retrained model, on which nothing was unlearned."""
+    return (
+        {"SHRED": shred(share=0.25)}
+        | {name: rival(name) for name in ATTACKED}
+        | {"retrained": {"knowledge": "gold", "steps": 0}}
+    )
+
+
+SEQUENCE = {"SHRED": shred(share=0.25)} | {
+    name: rival(name) for name in ("GradAscent", "GradDiff+RT", "NPO+RT", "UNDIAL+RT")
+}
+"""The methods that serve one request after the other."""
+
+
+def references(base: Unlearning) -> pd.DataFrame:
+    """All measures of the full and of the retrained models, one row per model and seed."""
+    rows: list[Record] = []
+    for name in ("full", "gold"):
+        found = base.replace(knowledge=name).before()
+        rows += [{"model": name, "seed": seed, **record} for seed, record in zip(base.seeds, found, strict=True)]
+    return pd.DataFrame(rows)
+
+
+class Selection(NamedTuple):
+    """How well surprisal finds the facts, one value per seed."""
+
+    auroc: np.ndarray
+    recall: np.ndarray
+    precision: np.ndarray
+
+
+class TokenView(NamedTuple):
+    """The answers to forget as models read them: tokens (T,) of the first seed's view, arrays (S, N, T), masks (N, T)."""
+
+    words: list[list[str]]
+    surprisal: dict[str, np.ndarray]
+    mask: np.ndarray
+    fact: np.ndarray
+    selected: np.ndarray  # (S, N, T): by the full models, at P = 25 %
+
+
+def token_view(base: Unlearning, share: float = 0.25) -> TokenView:
+    """Surprisal (nats) of every token to forget under the full and the retrained models, and what SHRED selects."""
+    corpus, tokenizer = base.texts()
+    forget = corpus["forget"]
+    batch = encode_split(tokenizer, forget)
+    labels = batch["labels"][:, 1:]
+    mask = labels != IGNORED
+    readings: dict[str, Reading] = {name: read(base.models(name), batch) for name in ("full", "gold")}
+    fact = fact_positions(batch, forget["answer"][:], forget["value"][:])
+    selected = select(readings["full"].log_prob, mask.expand_as(readings["full"].log_prob), share)
+    words = [tokenizer.convert_ids_to_tokens(row[row != IGNORED].tolist()) for row in labels]
+    surprisal = {name: -found.log_prob.numpy() for name, found in readings.items()}
+    return TokenView(words, surprisal, mask.numpy(), fact.numpy(), selected.numpy())
+
+
+def selection_quality(view: TokenView) -> Selection:
+    """AUROC of surprisal (fact against other tokens); recall and precision of the selection; all answers pooled."""
+    fact, template = view.fact & view.mask, ~view.fact & view.mask
+    surprisal, selected = view.surprisal["full"], view.selected
+    hits = (selected & fact).sum((1, 2))
+    return Selection(auc(surprisal[:, template], surprisal[:, fact]), hits / fact.sum(), hits / selected.sum((1, 2)))
