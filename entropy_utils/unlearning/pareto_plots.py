@@ -20,6 +20,7 @@ COLOURS = {
     "SHRED": "#0072B2", "UNDIAL": "#D55E00", "CEU": "#009E73", "NPO": "#CC79A7", "SimNPO": "#E69F00",
     "GradAscent": "#000000", "GradDiff": "#56B4E9", "RMU": "#8C8C8C", "DPO": "#7A5230",
 }  # fmt: skip
+LEAST = 1e-5  # a fact probability that is as good as none
 REFERENCES = {"full": "P", "gold": "*"}
 NAMES = {"forget_prob": "probability of the answers to forget", "fact_prob": "probability of the facts to forget",
          "utility": "model utility"}  # fmt: skip
@@ -59,13 +60,15 @@ def _published_point(ax: Axes, name: str, utility: float, forget: float) -> None
 
 
 def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], references: pd.DataFrame) -> None:
-    """Forgetting against utility at the end of every run: by the paper's measure (left), by the facts alone (right).
+    """Forgetting against utility at the end of every run: by the paper's measure (left), by the facts alone (right, where
+    less than `LEAST` is drawn there).
 
     runs: for every method its runs in the order in which a line joins them; references: full and gold, every seed.
     """
     for ax, measure in zip(fig.subplots(1, 2), ("forget_prob", "fact_prob"), strict=True):
         for name, group in runs.items():
             ends = [at_end(records) for records in group.values()]
+            ends = [end.assign(fact_prob=end.fact_prob.clip(lower=LEAST)) for end in ends]
             colour, retain = COLOURS[method_of(name)], name.endswith("+RT")
             style = {"color": colour, "marker": "s" if retain else "o", "markerfacecolor": "white" if retain else colour}
             mean = np.array([(end.utility.mean(), end[measure].mean()) for end in ends])
@@ -76,7 +79,9 @@ def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], reference
             model = references[references.model == name]
             ax.plot(model.utility, model[measure], marker, color="0.25", markersize=11, alpha=0.6, ls="",
                     label={"full": "before", "gold": "retrained"}[name])  # fmt: skip
-        ax.set(xlabel=NAMES["utility"], ylabel=NAMES[measure], xlim=(-0.03, 0.95), ylim=(-0.04, 1.05))
+        ax.set(xlabel=NAMES["utility"], ylabel=NAMES[measure], xlim=(-0.03, 0.95))
+    fig.axes[0].set(ylim=(-0.04, 1.05))
+    fig.axes[1].set(yscale="log", ylim=(LEAST / 2, 2))
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
 
 
@@ -115,8 +120,12 @@ def rows(fig: Figure, runs: Mapping[str, pd.DataFrame], columns: Mapping[str, st
 
 
 def ablations(fig: Figure, sweeps: Mapping[str, Mapping[str, pd.DataFrame]], references: pd.DataFrame) -> None:
-    """Fact probability, answer probability and utility against one setting each; sweeps: setting by label by run."""
+    """Fact probability, answer probability and utility against one setting each; sweeps: runs by value by setting.
+
+    A run that is None was not made.
+    """
     for ax, (title, runs) in zip(fig.subplots(1, len(sweeps), sharey=True), sweeps.items(), strict=True):
+        runs = {value: records for value, records in runs.items() if records is not None}
         places = np.arange(len(runs))
         for measure, colour in zip(NAMES, ("#56B4E9", "#D55E00", "#009E73"), strict=True):
             ends = [at_end(records)[measure] for records in runs.values()]
