@@ -11,7 +11,6 @@ from entropy_utils.information import shannon_entropy
 from entropy_utils.lab.lesson import Exercise
 
 STRONG, RUNNER_UP = 0.999, 5e-4  # of 9.3
-TOKENS, FACT_TOKENS, SURE = 10, 2, 0.9  # of 9.6
 
 
 def first_losses(answer: tuple[float, float]) -> str | None:
@@ -108,22 +107,6 @@ def per_answer(answer: Callable[[Sequence[np.ndarray], float], Sequence[np.ndarr
     return None
 
 
-def template_or_fact(answer: float) -> str | None:
-    """Smallest P (a share) that selects both fact tokens when the answer can also start in two ways."""
-    right = (FACT_TOKENS + 1 - 0.5) / TOKENS
-    if right - 1e-9 <= answer < right + 0.006:
-        return None
-    if right <= answer / 100 < right + 0.006:
-        return "As a share, not in per cent."
-    if abs(answer - (FACT_TOKENS - 0.5) / TOKENS) < 0.006:
-        return "A fact token is still missing there: list the surprisals of all tokens, the first one's too."
-    if abs(answer - (FACT_TOKENS + 1) / TOKENS) < 0.006:
-        return "That is enough, but not the smallest: how is P times the number of tokens rounded?"
-    return (
-        "Two questions: how many tokens are at least as surprising as a fact token, and which P first rounds to that many?"
-    )
-
-
 def _without(p: np.ndarray, x: int) -> np.ndarray:
     q = p.copy()
     q[x] = 0
@@ -136,5 +119,4 @@ EXERCISES: dict[str, Exercise] = {
     "9.3": Exercise("How large must beta be?", 1, 5, smallest_beta),
     "9.4": Exercise("Two methods, one first step", 2, 10, two_gradients),
     "9.5": Exercise("Selection within every answer", 2, 10, per_answer),
-    "9.6": Exercise("What else is surprising?", 3, 10, template_or_fact),
 }

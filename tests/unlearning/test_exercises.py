@@ -45,10 +45,6 @@ def over_the_batch(texts, share):
     return [text >= edge for text in texts]
 
 
-def smallest_share(tokens=10, needed=3):
-    return next(share / 1000 for share in range(1001) if np.floor(share / 1000 * tokens + 0.5) >= needed)
-
-
 def swapped(student, reference, x):
     return by_autograd(student, reference, x)[::-1]
 
@@ -63,7 +59,6 @@ RIGHT = {
     "9.3": 7.6,
     "9.4": by_autograd,
     "9.5": select,
-    "9.6": smallest_share(),
 }
 WRONG = {
     "9.1": [((1.0, 6.64), "bits"), ((np.log(2), 0.01005), "Second number: that is the surprisal"), ((0.5, 4.6), "First")],
@@ -86,7 +81,6 @@ WRONG = {
         (lambda texts, share: select(texts, share, lambda n: int(np.ceil(n)) + 1), "within each answer"),
         (lambda texts, share: select(texts, share, lambda n: int(n + 0.5)), "Nothing is selected"),
     ],
-    "9.6": [(25, "per cent"), (0.15, "first one"), (0.3, "rounded"), (0.5, "Two questions"), (0.02, "Two questions")],
 }  # fmt: skip
 
 
@@ -100,11 +94,3 @@ def test_wrong_gets_a_hint_that_does_not_tell(id, answer, word):
     hint = EXERCISES[id].check(answer)
     assert word in hint
     assert not any(told in hint for told in ("0.69", "4.6", "7.6", "0.25", "log 2"))
-
-
-def test_the_last_exercise_is_about_the_real_selection():
-    """Two ways to start, both fact tokens at 0.9, all else certain: the first word is the most surprising token."""
-    surprisal = -np.log([0.5, 1, 1, 1, 0.9, 0.9, 1, 1, 1, 1])
-    at, below = (select([surprisal], share)[0] for share in (RIGHT["9.6"], RIGHT["9.6"] - 0.001))
-    assert at[[4, 5]].all()
-    assert not below[[4, 5]].all()
