@@ -37,7 +37,7 @@ class Learning(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {
             "forget": 2, "retain": 18, "holdout": 2, "real_authors": 4, "replicas": 2,
-            "memory": {"hidden": 48, "steps": 500},
+            "memory": {"hidden": 48, "steps": 400},
         },
         "laptop": {},
         "gpu": {
@@ -86,7 +86,7 @@ class Unlearning(Learning):
     """
 
     profiles: ClassVar[dict[str, dict]] = {
-        "smoke": {**Learning.profiles["smoke"], "steps": 160, "every": 80},
+        "smoke": {**Learning.profiles["smoke"], "steps": 100, "every": 50},
         "laptop": {},
         "gpu": {**Learning.profiles["gpu"], "steps": 3200, "every": 400},
     }

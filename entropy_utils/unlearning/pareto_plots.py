@@ -134,7 +134,7 @@ def ablations(fig: Figure, sweeps: Mapping[str, Mapping[str, pd.DataFrame]], ref
                 ax.plot(np.full(len(end), place), end, ".", color=colour, markersize=4, alpha=0.5)
             gold = references[references.model == "gold"][measure].mean()
             ax.axhline(gold, color=colour, lw=1, ls=":")
-        ax.set(xlabel=title, ylim=(-0.03, 1.03))
+        ax.set(xlabel=textwrap.fill(title, 24), ylim=(-0.03, 1.03))
         ax.set_xticks(places, list(runs))
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
 
@@ -157,7 +157,7 @@ def sequential(fig: Figure, runs: Mapping[str, pd.DataFrame]) -> None:
         for name, records in runs.items():
             shown = records.assign(step=records.request)
             _band(ax, shown, column, COLOURS[method_of(name)], name, "--" if "+RT" in name else "-")
-        ax.set(xlabel="requests served", ylabel=label, xticks=sorted(set(shown.step)), ylim=(-0.03, 1.03))
+        ax.set(xlabel="requests served", ylabel=label, xticks=sorted(set(shown.step)), ylim=(0, None))
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
 
 

@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from entropy_utils.lab.experiment import Record
 
 from .answer_tokens import IGNORED
 from .corpus import encode_split, fact_positions
 from .membership import auc
-from .reading import Reading, read
+from .reading import read
 from .selection import select
 
 if TYPE_CHECKING:
     from .experiment import Unlearning
+    from .stacked_gpt2 import StackedGPT2
 
 Changes = dict[str, Any]
 RATES = (1e-4, 3e-4, 1e-3)
 SHARES = (10, 25, 50, 75, 100)
-CUTS = (2, 4, 8, 32, 128)
-STRENGTHS = (1, 3, 10, 30)
+CUTS = (2, 8, 32)
+STRENGTHS = (1, 3, 10)
 
 RIVALS: dict[str, str] = {
     "GradAscent": "gradient_ascent",
@@ -140,33 +142,38 @@ class Selection(NamedTuple):
 
 
 class TokenView(NamedTuple):
-    """The answers to forget as models read them: tokens (T,) of the first seed's view, arrays (S, N, T), masks (N, T)."""
+    """The answers to forget as the full models read them: tokens of every answer, the others (S, N, T) or (N, T)."""
 
     words: list[list[str]]
-    surprisal: dict[str, np.ndarray]
+    surprisal: np.ndarray  # nats
     mask: np.ndarray
     fact: np.ndarray
-    selected: np.ndarray  # (S, N, T): by the full models, at P = 25 %
+    selected: np.ndarray
+
+
+def answer_surprisal(base: Unlearning, models: StackedGPT2) -> np.ndarray:
+    """Surprisal (nats) of every token of the answers to forget, (S, N, T), 0 outside them."""
+    corpus, tokenizer = base.texts()
+    return -read(models, encode_split(tokenizer, corpus["forget"])).log_prob.numpy()
 
 
 def token_view(base: Unlearning, share: float = 0.25) -> TokenView:
-    """Surprisal (nats) of every token to forget under the full and the retrained models, and what SHRED selects."""
+    """The answers to forget, token by token, and what SHRED selects of them."""
     corpus, tokenizer = base.texts()
     forget = corpus["forget"]
     batch = encode_split(tokenizer, forget)
     labels = batch["labels"][:, 1:]
     mask = labels != IGNORED
-    readings: dict[str, Reading] = {name: read(base.models(name), batch) for name in ("full", "gold")}
+    surprisal = answer_surprisal(base, base.models("full"))
+    selected = select(-torch.from_numpy(surprisal), mask.expand(surprisal.shape), share)
     fact = fact_positions(batch, forget["answer"][:], forget["value"][:])
-    selected = select(readings["full"].log_prob, mask.expand_as(readings["full"].log_prob), share)
     words = [tokenizer.convert_ids_to_tokens(row[row != IGNORED].tolist()) for row in labels]
-    surprisal = {name: -found.log_prob.numpy() for name, found in readings.items()}
     return TokenView(words, surprisal, mask.numpy(), fact.numpy(), selected.numpy())
 
 
 def selection_quality(view: TokenView) -> Selection:
     """AUROC of surprisal (fact against other tokens); recall and precision of the selection; all answers pooled."""
     fact, template = view.fact & view.mask, ~view.fact & view.mask
-    surprisal, selected = view.surprisal["full"], view.selected
-    hits = (selected & fact).sum((1, 2))
-    return Selection(auc(surprisal[:, template], surprisal[:, fact]), hits / fact.sum(), hits / selected.sum((1, 2)))
+    hits = (view.selected & fact).sum((1, 2))
+    auroc = auc(view.surprisal[:, template], view.surprisal[:, fact])
+    return Selection(auroc, hits / fact.sum(), hits / view.selected.sum((1, 2)))
