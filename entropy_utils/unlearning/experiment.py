@@ -64,9 +64,11 @@ class Learning(Experiment):
         return _texts(self.forget, self.retain, self.holdout, self.real_authors)
 
     def models(self, knowledge: Literal["full", "gold"]) -> StackedGPT2:
-        """The trained stack: from the cache, or trained now and kept."""
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        return memorised(self.memory, *self.texts(), self.seeds, knowledge, device)
+        """The trained stack: from the cache, or trained now and kept. It is shared: work on copies, as `Unlearner` does."""
+        return _models(self._learning(), knowledge)
+
+    def _learning(self) -> Learning:
+        return Learning(**{name: getattr(self, name) for name in Learning.model_fields})
 
     def length(self) -> int | None:
         return self.replicas
@@ -108,9 +110,6 @@ class Unlearning(Learning):
     def before(self) -> list[Record]:
         """The measures of the models of `knowledge` before anything is unlearned, one record per seed."""
         return _before(self._learning())
-
-    def _learning(self) -> Learning:
-        return Learning(**{name: getattr(self, name) for name in Learning.model_fields})
 
     def unlearner(self) -> Unlearner:
         """Copies of the models of `knowledge`, with everything that unlearning them needs."""
@@ -183,6 +182,12 @@ class Texts(NamedTuple):
 def _texts(forget: int, retain: int, holdout: int, real_authors: int) -> Texts:
     corpus = fictitious_authors(0, forget=forget, retain=retain, holdout=holdout, real_authors=real_authors)
     return Texts(corpus, word_tokenizer(corpus))
+
+
+@lru_cache(maxsize=4)
+def _models(learning: Learning, knowledge: Literal["full", "gold"]) -> StackedGPT2:
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if learning.device == "auto" else learning.device
+    return memorised(learning.memory, *learning.texts(), learning.seeds, knowledge, device)
 
 
 @lru_cache(maxsize=4)
