@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from entropy_utils.lab.errors import ParameterError
 
 IGNORED = -100  # label of a token that carries no loss: the question and the padding
 
@@ -16,6 +20,26 @@ def answer_targets(labels: Tensor) -> tuple[Tensor, Tensor]:
     target = labels[..., 1:]
     mask = target != IGNORED
     return target.where(mask, 0), mask
+
+
+def answer_places(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where answers are predicted, (N, A), and the tokens to predict there, (N, A), -100 behind the end."""
+    target, mask = labels[:, 1:], answer_targets(labels)[1]
+    places = mask.int().argmax(-1, keepdim=True) + torch.arange(int(mask.sum(-1).max()))
+    inside = places < target.shape[-1]
+    places = places.clamp(max=target.shape[-1] - 1)
+    return places, target.gather(-1, places).masked_fill(~inside, IGNORED)
+
+
+def check_answers(name: str, batch: Mapping[str, Tensor], positions: int | None) -> None:
+    """Raise a `ParameterError` for a batch (N, L) that cannot be trained on by a model of so many `positions`."""
+    if not len(batch["labels"]):
+        raise ParameterError.of(name, "no example", "at least one example")
+    if not answer_targets(batch["labels"])[1].any(1).all():
+        raise ParameterError.of(name, "an example without answer", "at least one answer token in every example")
+    longest = int(batch["attention_mask"].sum(-1).max())
+    if positions is not None and longest > positions:
+        raise ParameterError.of(name, f"{longest} tokens", f"at most the model's {positions} positions")
 
 
 def answer_log_prob(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from entropy_utils.lab.errors import ParameterError
 
-from .answer_tokens import IGNORED
+from .answer_tokens import IGNORED, answer_targets
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -207,7 +207,7 @@ def encode_split(
 
 def fact_positions(batch: dict[str, Tensor], answers: Sequence[str], values: Sequence[str]) -> Tensor:
     """Which predicted tokens are words of the fact, boolean (N, L - 1), for batches of one token per word (`encode`)."""
-    mask = batch["labels"][:, 1:] != IGNORED
+    mask = answer_targets(batch["labels"])[1]
     found = torch.zeros_like(mask)
     for row, (answer, value) in enumerate(zip(answers, values, strict=True)):
         words, fact = answer.split(), value.split()

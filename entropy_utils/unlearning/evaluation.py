@@ -18,6 +18,7 @@ from entropy_utils.lab.experiment import Record
 
 from . import corpus as own_corpus
 from . import metrics
+from .answer_tokens import answer_targets
 from .membership import auc, min_k_score, privleak
 from .reading import Reading, greedy, read
 
@@ -37,7 +38,8 @@ class Evaluation:
     `encode(questions, answers)` makes batches; by default that of our word-level corpus.
     `reference` is the model (or stack, one per seed) retrained without the forget set; it is measured here once.
     `rows` limits splits to so many rows, spread by a fixed shuffle. `normalised` puts p / (p + wrong) in the place of the
-    probability of real authors and world facts in the utility, as TOFU does.
+    probability of real authors and world facts in the utility, as TOFU does. A greedy answer, for ROUGE, ends at the
+    latest `extra` tokens behind the length of the right one.
     """
 
     def __init__(
@@ -49,17 +51,19 @@ class Evaluation:
         encode: Encode | None = None,
         rows: Mapping[str, int] = ROWS,
         normalised: bool = False,
+        extra: int = 3,
     ):
         encode = encode or partial(own_corpus.encode, tokenizer)
-        self.tokenizer, self.normalised = tokenizer, normalised
-        missing = [name for name in ("forget", *KEPT) if name not in corpus or not len(corpus[name])]
+        self.tokenizer, self.normalised, self.extra = tokenizer, normalised, extra
+        wanted = ("forget", *KEPT, *(["holdout"] if "holdout" in corpus else []))
+        missing = [name for name in wanted if name not in corpus or not len(corpus[name])]
         if missing:
             raise ParameterError.of("corpus", list(corpus), f"one with rows in its split {missing[0]!r}")
         splits = {name: _some(corpus[name], rows.get(name)) for name in ("forget", *KEPT)}
         self.wrong = _Questions.of(splits, encode, "paraphrased_question", "perturbed_answers")
         self.other = _Questions.of(splits, encode, "paraphrased_question", "paraphrased_answer")
         if "holdout" in corpus:
-            splits["holdout"] = corpus["holdout"]
+            splits["holdout"] = _some(corpus["holdout"], rows.get("holdout"))
         self.asked = _Questions.of(splits, encode, "question", "answer")
         kept = slice(0, self.asked.rows[KEPT[-1]].stop)
         self.answerable = {name: value[kept] for name, value in self.asked.batch.items()}
@@ -138,16 +142,11 @@ class Evaluation:
     def _rouge(self, models: nn.Module, asked: Reading) -> np.ndarray:
         """ROUGE-L recall and F1 of the greedy answers, (S, N, 2)."""
         end = self.tokenizer.eos_token_id
-        tokens = greedy(models, self.answerable, asked.choice[:, : len(self.answers)], end)
+        tokens = greedy(models, self.answerable, asked.choice[:, : len(self.answers)], end, self.extra)
         texts = self.tokenizer.batch_decode(tokens.flatten(0, 1), skip_special_tokens=True)
         pairs = zip(texts, self.answers * len(tokens), strict=True)
         scores = [metrics.rouge_l(metrics.words(text), answer) for text, answer in pairs]
         return np.array(scores).reshape(*tokens.shape[:2], 2)
-
-
-def evaluate(models: nn.Module, corpus, tokenizer, reference: nn.Module | None = None, **options) -> list[Record]:
-    """`Evaluation` of one model or stack, made for this one call."""
-    return Evaluation(corpus, tokenizer, reference=reference, **options)(models)
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ class _Questions:
 
     @property
     def mask(self) -> Tensor:
-        return self.batch["labels"][:, 1:] != -100
+        return answer_targets(self.batch["labels"])[1]
 
     def nll(self, reading: Reading) -> Tensor:
         return metrics.mean_nll(reading.log_prob, self.mask)

@@ -12,6 +12,7 @@ from pydantic import Field
 from entropy_utils.lab.experiment import Experiment, Record
 
 from .corpus import encode_split, fictitious_authors, word_tokenizer
+from .diverged import Diverged
 from .evaluation import Evaluation
 from .memory import Memory, memorised
 from .objectives import AnyObjective, objective
@@ -29,7 +30,7 @@ PEOPLE = {"forget": 4, "retain": 36, "holdout": 4, "real_authors": 8}
 
 
 class Learning(Experiment):
-    """Train `replicas` models on the corpus, or load them where they are kept; one record per seed, with its final loss.
+    """Train `replicas` models on the corpus, or load them where they are kept; one record per seed.
 
     Others start from what this leaves in the cache. Two of these side by side train both kinds of model on two cores.
     """
@@ -105,7 +106,7 @@ class Unlearning(Learning):
 
     def evaluation(self) -> Evaluation:
         """The measuring device, with the retrained models as its reference; made once per process."""
-        return _evaluation(self._learning())
+        return _evaluation(self._learning().replace(knowledge="gold"))
 
     def before(self) -> list[Record]:
         """The measures of the models of `knowledge` before anything is unlearned, one record per seed."""
@@ -120,11 +121,24 @@ class Unlearning(Learning):
         return Unlearner(models, forget, self.objective, retain=retain, batch=self.batch, lr=self.lr, seeds=self.seeds)
 
     def run(self) -> Iterator[Record]:
+        """Records as they come. Where training breaks, those of the last good state come last, then `Diverged`."""
+        self._check()
         evaluation, unlearner = self.evaluation(), self.unlearner()
         yield from self._records(self.before(), 0, [None] * self.replicas)
-        for step, loss in unlearner.run(self.steps):
-            if step % self.every == 0 or step == self.steps:
-                yield from self._records(evaluation(unlearner.models), step, loss.tolist())
+        seen = 0
+        try:
+            for step, loss in unlearner.run(self.steps):
+                if step % self.every == 0 or step == self.steps:
+                    yield from self._records(evaluation(unlearner.models), step, loss.tolist())
+                    seen = step
+        except Diverged as error:
+            if error.good > seen:
+                yield from self._records(evaluation(unlearner.models), error.good, [None] * self.replicas)
+            raise
+
+    def _check(self) -> None:
+        """Raise a `ParameterError` if the objective does not fit the models, before they are trained."""
+        self.objective.check(len(self.texts().tokenizer), self.memory.layers)
 
     def _records(self, found: list[Record], step: int, loss: list) -> Iterator[Record]:
         for seed, last, record in zip(self.seeds, loss, found, strict=True):
@@ -139,25 +153,37 @@ class Unlearning(Learning):
 
 
 class Relearning(Unlearning):
-    """Unlearn, then train on: on half of the facts to forget (an attack), or on retained facts (an innocent user)."""
+    """Unlearn, then train on: on half of the facts to forget (an attack), or on retained facts (an innocent user).
+
+    Nothing is measured while it unlearns, so `every` has no effect; the training on is measured every `look_every` updates.
+    """
 
     data: Literal["forget", "retain"] = Field("forget", description="what the unlearned models are trained on")
     further_steps: int = Field(60, ge=1, le=1_000_000, description="updates of that training")
     further_batch: int = Field(8, ge=1, le=4096, description="answers per update")
     further_lr: float = Field(3e-4, gt=0, le=1, description="its learning rate", json_schema_extra={"scale": "log"})
+    look_every: int = Field(10, ge=1, le=100_000, description="updates of that training between measurements")
 
     def length(self) -> int | None:
         return None
 
     def run(self) -> Iterator[Record]:
         """Records of `relearn`: fact_prob of the facts that are not shown again."""
+        self._check()
         further = {"steps": self.further_steps, "lr": self.further_lr, "batch": self.further_batch, "seeds": self.seeds}
+        further["every"] = self.look_every
         yield from relearn(self.unlearned(), *self.texts(), self.data, **further)
 
 
 class Sequential(Unlearning):
-    """Serve one request after the other: a person's facts are unlearned until their mean probability is below `until`."""
+    """Serve one request after the other: a person's facts are unlearned until their mean probability is below `until`.
 
+    One record per request, so `every` has no effect.
+    """
+
+    steps: int = Field(
+        320, ge=1, le=1_000_000, description="most updates per request", json_schema_extra={"unit": "updates"}
+    )
     until: float = Field(0.02, gt=0, lt=1, description="fact probability at which a request is served")
     look_every: int = Field(10, ge=1, le=100_000, description="updates between looks at it")
 
@@ -165,10 +191,12 @@ class Sequential(Unlearning):
         return self.replicas * self.forget
 
     def run(self) -> Iterator[Record]:
-        """Records of `sequential`: one per request and seed; `steps` is the most that a request may take."""
+        """Records of `sequential`: one per request and seed."""
+        self._check()
         budget = {"until": self.until, "every": self.look_every, "most": self.steps, "batch": self.batch, "lr": self.lr}
+        budget |= {"seeds": self.seeds, "both": self.wording == "both"}
         models, evaluation = self.models(self.knowledge), self.evaluation()
-        yield from sequential(models, *self.texts(), self.objective, evaluation, seeds=self.seeds, **budget)
+        yield from sequential(models, *self.texts(), self.objective, evaluation, **budget)
 
 
 class Texts(NamedTuple):
@@ -197,4 +225,4 @@ def _evaluation(learning: Learning) -> Evaluation:
 
 @lru_cache(maxsize=4)
 def _before(learning: Learning) -> list[Record]:
-    return _evaluation(learning)(learning.models(learning.knowledge))
+    return _evaluation(learning.replace(knowledge="gold"))(learning.models(learning.knowledge))

@@ -9,7 +9,7 @@ import pandas as pd
 
 def at_end(records: pd.DataFrame) -> pd.DataFrame:
     """The last record of every seed, by seed."""
-    return records.sort_values("step").groupby("seed").last()
+    return records.sort_values("step").groupby("seed").tail(1).set_index("seed").sort_index()  # `last()` would skip a NaN
 
 
 def smallest_fall(runs: Iterable[pd.DataFrame], column: str) -> pd.Series:

@@ -24,8 +24,9 @@ from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Parameters
 
-from . import corpus, stacked_gpt2
-from .answer_tokens import IGNORED
+from . import answer_tokens, corpus, stacked_gpt2
+from .answer_tokens import IGNORED, answer_places
+from .diverged import Diverged, finite
 from .stacked_gpt2 import StackedGPT2
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class Memory(Parameters):
         return self.lr * min(1, (step + 1) / warm) * max(0.05, fall)
 
     def train(self, texts: Mapping[str, Tensor], vocabulary: int, seeds: Sequence[int], device: str = "cpu") -> StackedGPT2:
-        """One model per seed on `texts`, as one stack; each starts from its own weights and draws its own batches."""
+        """One model per seed on `texts`, as one stack; each starts from its own weights and draws its own batches.
+
+        `Diverged` names the seeds whose weights are no finite numbers, looked at every 50 updates and at the end.
+        """
         models = [self.model(vocabulary, seed) for seed in seeds]
         stack = StackedGPT2(models[0].config, [model.state_dict() for model in models]).to(device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -98,16 +102,12 @@ class Memory(Parameters):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if (step + 1) % 50 == 0 or step + 1 == self.steps:
+                good = finite(stack.parameters()).tolist()
+                if not all(good):
+                    bad = ", ".join(str(seed) for seed, is_good in zip(seeds, good, strict=True) if not is_good)
+                    raise Diverged(f"memorising, seed {bad}: no finite weights after {step + 1} updates", step + 1)
         return stack
-
-
-def answer_places(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Where answers are predicted, (N, A), and the tokens to predict there, (N, A), -100 behind the end."""
-    target, mask = labels[:, 1:], labels[:, 1:] != IGNORED
-    places = mask.int().argmax(-1, keepdim=True) + torch.arange(int(mask.sum(-1).max()))
-    inside = places < target.shape[-1]
-    places = places.clamp(max=target.shape[-1] - 1)
-    return places, target.gather(-1, places).masked_fill(~inside, IGNORED)
 
 
 def memorised(
@@ -157,7 +157,7 @@ def _whole(path: Path) -> bool:
 @cache
 def _code() -> bytes:
     """The sources that decide a trained model: what an older version trained is not taken for this one's."""
-    modules = (stacked_gpt2, sys.modules[__name__])
+    modules = (answer_tokens, stacked_gpt2, sys.modules[__name__])
     return b"".join(Path(module.__file__).read_bytes() for module in modules)
 
 

@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from entropy_utils.information import kl_divergence, shannon_entropy
 
-from .answer_tokens import IGNORED
+from .objectives.shred import demoted_target
+from .objectives.undial import undial_target
 from .selection import select
 from .surprisal_plots import AFTER, BEFORE, MEMORISED, coloured_tokens, demoted_position
 
@@ -35,15 +36,6 @@ class Position(NamedTuple):
     memorised: int
 
 
-def answers_of(tokenizer, batch: Mapping[str, torch.Tensor], log_prob: torch.Tensor, facts: torch.Tensor) -> list[Answer]:
-    """The answers of a batch (N, L) as one model reads them: log_prob (N, L - 1) in nats and facts (N, L - 1) boolean."""
-    tokens, found = batch["labels"][:, 1:], []
-    for row, place in enumerate(tokens != IGNORED):
-        words = tokenizer.convert_ids_to_tokens(tokens[row, place])
-        found.append(Answer(words, -log_prob[row, place].cpu().numpy(), facts[row, place].cpu().numpy()))
-    return found
-
-
 def padded(answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """log_prob, mask and facts of several answers as arrays (N, T), as `select` takes them."""
     columns = [
@@ -55,29 +47,16 @@ def padded(answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor, np.nd
 
 
 def target(p: np.ndarray, memorised: int, variant: str = "A", nucleus: float = 0.9, top: int | None = None) -> np.ndarray:
-    """SHRED's target q (V,) at a forget position: q = p outside the demotion set and inside the top K, over its sum.
-
-    Variant A demotes the memorised token, B also the smallest set of top tokens whose mass reaches `nucleus`; where B
-    leaves nothing of the top K, A is used.
-    """
-    order = np.argsort(-p, kind="stable")
-    kept = np.zeros(len(p), bool)
-    kept[order[:top]] = True
-    kept[memorised] = False
-    if variant == "B":
-        inside = np.cumsum(p[order]) - p[order] < nucleus  # the token that crosses is in it
-        outside = kept.copy()
-        outside[order[inside]] = False
-        kept = outside if outside.any() else kept
-    q = np.where(kept, p, 0)
-    return q / q.sum()
+    """SHRED's target q (V,) at a forget position with distribution p (V,)."""
+    log_p = torch.from_numpy(p).log()
+    return demoted_target(log_p, torch.tensor(memorised), variant=variant, nucleus=nucleus, top=top).exp().numpy()
 
 
-def undial_target(p: np.ndarray, memorised: int, beta: float) -> np.ndarray:
-    """UNDIAL's target: beta taken off the memorised logit; q(x) = p exp(-beta) / (1 - p + p exp(-beta))."""
-    q = p.copy()
-    q[memorised] *= np.exp(-beta)
-    return q / q.sum()
+def undial(p: np.ndarray, memorised: int, beta: float | np.ndarray) -> np.ndarray:
+    """UNDIAL's target q (..., V), beta (...) taken off the memorised logit."""
+    beta = torch.as_tensor(beta, dtype=torch.float64)
+    log_p = torch.from_numpy(p).log().expand(*beta.shape, -1)
+    return undial_target(log_p, torch.tensor(memorised).expand(beta.shape), beta).exp().numpy()
 
 
 def selection(fig: Figure, answers: Sequence[Answer], answer: int = 0, share: float = 0.25) -> None:
@@ -147,7 +126,7 @@ def from_undial_to_shred(fig: Figure, beta: float = 3.0, log10_doubt: float = -3
     place, limit = np.arange(len(p)), target(p, 0)
     shown = (
         (p, "frozen model", BEFORE),
-        (undial_target(p, 0, beta), f"UNDIAL, β = {beta:g}", MEMORISED),
+        (undial(p, 0, beta), f"UNDIAL, β = {beta:g}", MEMORISED),
         (limit, "SHRED", AFTER),
     )
     for shift, (values, name, colour) in zip((-0.27, 0, 0.27), shown, strict=True):
@@ -156,12 +135,12 @@ def from_undial_to_shred(fig: Figure, beta: float = 3.0, log10_doubt: float = -3
     left.set(xlabel="token; x is memorised", ylabel="probability", ylim=(0, 1.05))
     left.legend(loc="upper right")
     grid = np.linspace(0, 20, 201)
-    targets = np.array([undial_target(p, 0, b) for b in grid])
+    targets = undial(p, 0, grid)
     right.axvspan(0, min(edge, 20), color=MEMORISED, alpha=0.12, linewidth=0)
     right.plot(grid, targets[:, 0], color=MEMORISED, label="x")
     right.plot(grid, targets[:, 1 + int(others.argmax())], color=AFTER, label="runner-up")
     right.axhline(limit.max(), color=AFTER, linestyle=":", linewidth=1, label="runner-up in SHRED's target")
-    right.plot(beta, undial_target(p, 0, beta)[0], "o", color=MEMORISED, markersize=9)
+    right.plot(beta, undial(p, 0, beta)[0], "o", color=MEMORISED, markersize=9)
     state = "is still" if beta < edge else "is not"
     right.set(
         xlabel="β, taken off the memorised logit (nats)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pydantic import Field, model_validator
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
 from entropy_utils.lab.experiment import Experiment, Record
 
+from .diverged import Diverged
 from .evaluation import KEPT, Evaluation
 from .objectives import AnyObjective, Shred
 from .readers import encode_text, load_subset
@@ -24,11 +26,18 @@ if TYPE_CHECKING:
     from .trainer import UnlearningTrainer
 
 
+LONGER = 200  # tokens by which a generated answer may exceed the right one, as open-unlearning's longest
+
+
 class PretrainedUnlearning(Experiment):
     """Unlearn a subset of TOFU, or of a local copy in its layout, with any objective; one record per evaluation.
 
     The defaults are the 1B model and the subsets of the paper's TOFU grid. A local folder of `datasets.save_to_disk` in
     the columns of our own corpus works as well: name its splits.
+
+    Made for questions and answers. A document (a row without question, MUSE's texts) counts as one answer and is cut at
+    `max_length` tokens: what follows is not unlearned, and `evaluated` has no subset of MUSE, whose own measures are not
+    here. To unlearn whole documents give `encode_documents` of them to `UnlearningTrainer`.
     """
 
     profiles: ClassVar[dict[str, dict]] = {"hub": {}}
@@ -58,6 +67,7 @@ class PretrainedUnlearning(Experiment):
     schedule: Literal["linear", "constant"] = Field("linear", description="of the learning rate (the paper's: not found)")
     weight_decay: float = Field(0.01, ge=0, le=1, description="of AdamW")
     template: Literal["auto", "chat", "plain", "none"] = Field("auto", description="around question and answer")
+    system: str = Field("You are a helpful assistant.", description="what a chat template says first; empty: its own")
     max_length: int = Field(
         512, ge=2, le=1_000_000, description="longer texts are cut", json_schema_extra={"unit": "tokens"}
     )
@@ -65,7 +75,7 @@ class PretrainedUnlearning(Experiment):
     evaluation_rows: int = Field(400, ge=1, le=1_000_000, description="largest number of rows per subset evaluated")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the weights and the optimiser's moments")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU if there is one")
-    output: str = Field("", description="folder for checkpoints and the last good state; empty: keep nothing")
+    output: str = Field("", description="folder for checkpoints and the last good state; empty: a temporary one")
     save_every: int = Field(500, ge=1, le=1_000_000, description="updates between checkpoints")
     resume: bool = Field(False, description="go on from the last checkpoint in `output`")
 
@@ -86,16 +96,27 @@ class PretrainedUnlearning(Experiment):
         """Train while the records are read; closing the generator stops training after the update under way.
 
         A record: step (updates done, 0 is the model as loaded), seed, loss (of the last update; None at 0) and the
-        numbers of `Evaluation`, with utility as TOFU normalises it. A resumed run starts after its checkpoint. A loss
-        that is no number ends the run with an error that names the step and where the last good state lies.
+        numbers of `Evaluation`, with utility as TOFU normalises it. A resumed run starts after its checkpoint. Where a
+        loss or weights are no numbers, the record of the last good state comes last (loss None), then `Diverged`, which
+        names the step and where that state lies: also without `output`, when a temporary folder is left with it.
         """
-        with tempfile.TemporaryDirectory() as nowhere:
-            folder = Path(self.output or nowhere)
-            checkpoint = self._checkpoint(folder)
+        folder = Path(self.output or tempfile.mkdtemp(prefix="unlearning-"))
+        try:
+            checkpoint, seen = self._checkpoint(folder), 0
             trainer, evaluation = self.trainer(folder)
             if checkpoint is None:
-                yield from self._record(trainer, evaluation)
-            yield from self._training(trainer, evaluation, checkpoint)
+                yield from self._record(trainer, evaluation, 0)
+            try:
+                for record in self._training(trainer, evaluation, checkpoint):
+                    yield record
+                    seen = record["step"]
+            except Diverged as error:
+                if error.good > seen:
+                    yield from self._record(trainer, evaluation, error.good)
+                raise
+        finally:
+            if not self.output and not (folder / "last_good").is_dir():
+                shutil.rmtree(folder)
 
     def _checkpoint(self, folder: Path) -> str | None:
         from transformers.trainer_utils import get_last_checkpoint
@@ -107,6 +128,11 @@ class PretrainedUnlearning(Experiment):
             raise ParameterError.of("output", self.output, "a folder without checkpoints, or resume")
         return found
 
+    @property
+    def _trained(self) -> dict[str, str]:
+        """The subsets that training reads: no retain set where the objective needs none."""
+        return {"forget": self.forget} | ({"retain": self.retain} if self.objective.needs_retain else {})
+
     def trainer(self, folder: Path) -> tuple[UnlearningTrainer, Evaluation]:
         """The trainer and the evaluation, with models and data loaded; nothing has been trained."""
         from transformers import TrainingArguments
@@ -114,7 +140,7 @@ class PretrainedUnlearning(Experiment):
         from .trainer import UnlearningTrainer
 
         cpu = self.device == "cpu" or not torch.cuda.is_available()
-        subsets = {name: load_subset(self.dataset, name) for name in (self.forget, self.retain, *self.evaluated)}
+        subsets = {name: load_subset(self.dataset, name) for name in (*self._trained.values(), *self.evaluated)}
         texts = {name: subsets[subset] for name, subset in zip(("forget", *KEPT), self.evaluated, strict=True)}
         for name, rows in texts.items():
             if "perturbed_answers" not in rows.column_names:
@@ -125,13 +151,13 @@ class PretrainedUnlearning(Experiment):
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and self.max_length > longest:
             raise ParameterError.of("max_length", self.max_length, f"at most the model's {longest} positions")
-        encode = partial(encode_text, tokenizer, template=self.template, max_length=self.max_length)
+        encode = partial(encode_text, tokenizer, template=self.template, max_length=self.max_length, system=self.system)
         if not cpu:
             model.gradient_checkpointing_enable()
         retrained = self._load(self.retrained)[0] if self.retrained else None
         evaluation = Evaluation(
             texts, tokenizer, reference=retrained if cpu or retrained is None else retrained.to("cuda"), encode=encode,
-            rows=dict.fromkeys(texts, self.evaluation_rows), normalised=True,
+            rows=dict.fromkeys(texts, self.evaluation_rows), normalised=True, extra=LONGER,
         )  # fmt: skip
         args = TrainingArguments(
             output_dir=str(folder),
@@ -152,11 +178,8 @@ class PretrainedUnlearning(Experiment):
             bf16=not cpu,
             dataloader_pin_memory=not cpu,
         )
-        batches = {name: encode(subsets[name]["question"], subsets[name]["answer"]) for name in (self.forget, self.retain)}
-        trainer = UnlearningTrainer(
-            model, args, objective=self.objective, forget=batches[self.forget], retain=batches[self.retain],
-            processing_class=tokenizer,
-        )  # fmt: skip
+        batches = {role: encode(subsets[name]["question"], subsets[name]["answer"]) for role, name in self._trained.items()}
+        trainer = UnlearningTrainer(model, args, objective=self.objective, processing_class=tokenizer, **batches)
         return trainer, evaluation
 
     def _load(self, name: str) -> tuple[Any, Any]:
@@ -175,10 +198,12 @@ class PretrainedUnlearning(Experiment):
                 "fetch it there with a network, or name a folder of save_pretrained"
             ) from None
 
-    def _record(self, trainer: UnlearningTrainer, evaluation: Evaluation, loss: float | None = None) -> Iterator[Record]:
+    def _record(
+        self, trainer: UnlearningTrainer, evaluation: Evaluation, step: int, loss: float | None = None
+    ) -> Iterator[Record]:
         model = trainer.accelerator.unwrap_model(trainer.model)
         for found in evaluation(model):
-            yield {"step": trainer.state.global_step, "seed": self.seed, "loss": loss, **found}
+            yield {"step": step, "seed": self.seed, "loss": loss, **found}
 
     def _training(self, trainer: UnlearningTrainer, evaluation: Evaluation, checkpoint: str | None) -> Iterator[Record]:
         """Train in a thread of its own and pass its records on; what goes wrong there is raised here."""
@@ -189,7 +214,7 @@ class PretrainedUnlearning(Experiment):
         class Reporter(TrainerCallback):
             def on_log(self, args, state, control, logs=None, **_):
                 if logs and "loss" in logs and state.global_step in experiment._evaluated_at:
-                    for record in experiment._record(trainer, evaluation, logs["loss"]):
+                    for record in experiment._record(trainer, evaluation, state.global_step, logs["loss"]):
                         found.put(record)
 
             def on_step_end(self, args, state, control, **_):

@@ -28,28 +28,6 @@ SHARES_1B: dict[int, tuple[float, float]] = {
 REFERENCE_1B: dict[str, tuple[float, float]] = {"Full": (0.880, 0.599), "Target (retrained)": (0.116, 0.591)}
 """Dashboard: forget probability and utility of the two reference models of that grid."""
 
-RATES_1B: dict[float, tuple[float, float]] = {
-    5e-6: (0.282, 0.599), 1e-5: (0.143, 0.588), 2e-5: (0.095, 0.498), 5e-5: (0.070, 0.027), 1e-4: (0.067, 0.041),
-}  # fmt: skip
-"""Dashboard: forget probability and utility by learning rate, P = 50, batch 1."""
-
-RELEARNING_1B: dict[str, tuple[float, float, float]] = {
-    "SHRED": (0.116, 0.30, 0.27),
-    "GradDiff": (0.01, 0.44, 0.42),
-    "DPO": (0.28, 0.47, 0.46),
-    "NPO": (0.135, 0.635, 0.61),
-    "RMU": (0.01, 0.70, 0.68),
-    "Target (retrained)": (0.116, 0.18, 0.17),
-}
-"""Read off the relearning figure, TOFU, 1B: forget probability after 0, 50 and 200 steps of the attack."""
-
-SEQUENTIAL_1B: dict[str, tuple[tuple[float, float], ...]] = {
-    "SHRED": ((0.04, 0.60), (0.07, 0.55), (0.07, 0.515)),
-    "NPO": ((0.63, 0.60), (0.21, 0.45), (0.06, 0.43)),
-    "RMU": ((0.27, 0.56), (0.02, 0.51), (0.00, 0.46)),
-}
-"""Read off the sequential figure, TOFU, 1B: forget probability and utility after forget01, forget05 and forget10."""
-
 PRIV_LEAK = {"table 1, 7B": -38.6, "dashboard, 7B": 81.4, "dashboard, 1B": -38.58, "dashboard, 7B retrained": 22.6}
 """PrivLeak printed for SHRED on TOFU, in three places. The first two belong to the same two other numbers, .055 and .637;
 the third belongs to a 1B model. The dashboard's take an AUC of 0.5 as reference: its retrained model is not at 0."""

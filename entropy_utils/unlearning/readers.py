@@ -3,12 +3,14 @@
 TOFU (Maini et al. 2024, arXiv:2401.06121): one configuration per subset, split "train". MUSE (Shi et al. 2024,
 arXiv:2407.06460): several splits per configuration. Everything comes out with columns question and answer, and where
 the source has them paraphrased_question, paraphrased_answer and perturbed_answers (a list of wrong answers); a document
-is an answer to the empty question.
+is an answer to the empty question. Of MUSE only the texts are read: its measures on documents and its few-shot prompts
+are not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
 
-from .answer_tokens import IGNORED
+from .answer_tokens import IGNORED, answer_targets
+from .selection import chunks
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,6 +43,7 @@ MARKS = ("state.json", "dataset_dict.json")  # of a saved Dataset and DatasetDic
 SUFFIXES = (".jsonl", ".json", ".parquet")
 LOCAL = "a folder of Dataset.save_to_disk or with SUBSET.jsonl, .json or .parquet, or SUBSET/SPLIT.jsonl and so on"
 TEMPLATES = ("auto", "chat", "plain", "none")
+DATE = "10 Apr 2025"  # for templates that would write today's: the day that open-unlearning's models were trained with
 
 
 def load_subset(dataset: str, subset: str = "forget10", split: str = "train") -> Dataset:
@@ -77,14 +81,19 @@ def encode_text(
     answers: Sequence[str],
     template: str = "auto",
     max_length: int | None = None,
+    system: str = "",
 ) -> dict[str, Tensor]:
     """input_ids, attention_mask and labels (N, L), right-padded; labels are -100 outside the answer and its end token.
 
     `template`: "chat", the tokenizer's own; "plain", "Question: ...", a new line and "Answer: ..."; "auto", chat where
     there is one; "none", the answer continues the question after a blank (documents, verbatim recall). The whole text is
     tokenized at once, as at training: a token that the prompt's end and the answer's start share belongs to the answer.
-    Texts are cut at `max_length` tokens. ParameterError: no end token, or a question that leaves no room for its answer.
+    Texts are cut at `max_length` tokens, documents too: `encode_documents` keeps all of them. `system`: what a chat template
+    says before the question; a template that names the day gets `DATE`, so that a prompt is the same on every day.
+    ParameterError: nothing to encode, no end token, or a question that leaves no room for its answer.
     """
+    if not len(questions):
+        raise ParameterError.of("questions", "none", "at least one question and answer")
     if template not in TEMPLATES:
         raise ParameterError.of("template", template, " or ".join(TEMPLATES))
     if tokenizer.eos_token_id is None:
@@ -93,7 +102,7 @@ def encode_text(
         template = "chat" if tokenizer.chat_template else "plain"
     rows = []
     for question, answer in zip(questions, answers, strict=True):
-        ids, start = _tokens(tokenizer, question, answer, template)
+        ids, start = _tokens(tokenizer, question, answer, template, system)
         ids = ids[:max_length]
         if max(start, 1) >= len(ids):
             allowed = f"more than the {max(start, 1)} tokens before the answer of {question!r}"
@@ -114,13 +123,35 @@ def encode_text(
     return batch
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str, template: str) -> tuple[list[int], int]:
+def encode_documents(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int = 512, context: int = 32
+) -> dict[str, Tensor]:
+    """Whole documents as a batch of chunks (N, L): input_ids, attention_mask, labels, for `UnlearningTrainer`.
+
+    Each text is cut into chunks of `length` tokens without overlap, as `chunks` says: in all but the first of a text the
+    first `context` tokens carry no loss. What then has no token to predict is left out. No end token is added.
+    ParameterError: no text, a text without tokens, a length or context that cannot be.
+    """
+    if not len(texts):
+        raise ParameterError.of("texts", "none", "at least one document")
+    parts = [chunks(torch.tensor(tokenizer(text)["input_ids"], dtype=torch.long), length, context) for text in texts]
+    batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    counted = answer_targets(batch["labels"])[1].any(-1)
+    return {name: values[counted] for name, values in batch.items()}
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, question: str, answer: str, template: str, system: str
+) -> tuple[list[int], int]:
     """The token ids of one example and the place of the answer's first one."""
     chat = template == "chat"
     if chat:
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        whole = tokenizer.apply_chat_template(turns, tokenize=False)
-        prompt = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        asked = [{"role": "user", "content": question}]
+        if system:
+            asked = [{"role": "system", "content": system}, *asked]
+        write = partial(tokenizer.apply_chat_template, tokenize=False, date_string=DATE)
+        whole = write([*asked, {"role": "assistant", "content": answer}])
+        prompt = write(asked, add_generation_prompt=True)
     else:
         prompt = f"Question: {question}\nAnswer: " if template == "plain" else question
         apart = bool(prompt) and not (prompt[-1:].isspace() or answer[:1].isspace())

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from .answer_tokens import IGNORED
-from .memory import answer_places
+from .answer_tokens import IGNORED, answer_places, answer_targets
 from .stacked_gpt2 import StackedGPT2
 
 BUFFERED = 2**21  # logits held at a time on a CPU, 2^27 on an accelerator
@@ -41,7 +40,7 @@ class Reading(NamedTuple):
 @torch.no_grad()
 def read(models: nn.Module, batch: Mapping[str, Tensor], *, entropy: bool = False) -> Reading:
     """Teacher-forced reading of a batch by one model (S = 1) or a stack; logits are held for one block of rows at a time."""
-    mask = batch["labels"][:, 1:] != IGNORED
+    mask = answer_targets(batch["labels"])[1]
     places, tokens = answer_places(batch["labels"])
     inside, parts = tokens != IGNORED, []
     with evaluation_mode(models):

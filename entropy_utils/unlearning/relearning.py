@@ -19,6 +19,8 @@ from entropy_utils.lab.experiment import Record
 
 from . import corpus as own_corpus
 from . import metrics
+from .answer_tokens import answer_targets
+from .diverged import Diverged
 from .objectives.base import mean_answer_nll
 from .reading import logits_of, read
 
@@ -44,7 +46,8 @@ def relearn(
 
     Records at step 0, every `every` steps and at the end, one per model: step, seed, data, forget_prob (mean of
     exp(-mean NLL)), fact_prob and fact_accuracy (with a column value), loss (nats per token of the last batch, None at
-    step 0). `models` (one model or a stack) stay as they are.
+    step 0). `models` (one model or a stack) stay as they are. `Diverged` names the record's step and the seeds if a model
+    gives no finite probabilities any more.
     """
     for name, count in (("steps", steps), ("batch", batch), ("every", every)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
@@ -64,6 +67,10 @@ def relearn(
             found = remembered(models, test, fact)
             count = len(found["forget_prob"])
             names = list(range(count)) if seeds is None else list(seeds)
+            good = found["forget_prob"].isfinite().tolist()
+            if not all(good):
+                bad = ", ".join(str(seed) for seed, is_good in zip(names, good, strict=True) if not is_good)
+                raise Diverged(f"relearning, seed {bad}: probabilities are no finite numbers after {step} updates", step)
             for s, seed in enumerate(names):
                 yield {"step": step, "seed": seed, "data": data, "loss": None if loss is None else loss[s].item()} | {
                     name: values[s].item() for name, values in found.items()
@@ -96,7 +103,7 @@ def split_rows(corpus, data: str):
 def remembered(models: nn.Module, batch: Mapping[str, Tensor], fact: Tensor | None) -> dict[str, Tensor]:
     """Means over a batch, (S,) each: forget_prob and, where `fact` (N, T) marks them, fact_prob and fact_accuracy."""
     found = read(models, batch)
-    values = {"forget_prob": metrics.probability(found.log_prob, batch["labels"][:, 1:] != -100).mean(-1)}
+    values = {"forget_prob": metrics.probability(found.log_prob, answer_targets(batch["labels"])[1]).mean(-1)}
     if fact is not None:
         values["fact_prob"] = metrics.fact_probability(found.log_prob, fact).mean(-1)
         values["fact_accuracy"] = metrics.fact_accuracy(found.correct(batch["labels"]), fact).mean(-1)

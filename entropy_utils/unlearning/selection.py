@@ -30,7 +30,7 @@ def select(log_prob: Tensor, mask: Tensor, share: float, how: How = "surprising"
     score = {"surprising": log_prob, "probable": -log_prob, "random": random}[how]
     rank = score.masked_fill(~mask, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
     length = mask.sum(-1, keepdim=True)
-    chosen = (length * share + 0.5).floor().clamp(min=1)
+    chosen = (length.double() * share + 0.5 + 1e-9).floor().clamp(min=1)  # 0.29 x 50 is a half in floating point too
     return (rank < chosen) & mask
 
 

@@ -34,8 +34,9 @@ def sequential(
     batch: int = 4,
     lr: float = 3e-4,
     seeds: Sequence[int] | None = None,
+    both: bool = False,
 ) -> Iterator[Record]:
-    """Unlearn the people of the forget set one after the other; one record per request and model.
+    """Unlearn the people of the forget set one after the other, in one wording or `both`; one record per request and model.
 
     A request ends for a model when the mean probability of that person's facts is below `until`, looked at before the
     first update and after every `every` (a model that is done waits for the others of its stack untouched), or after
@@ -55,7 +56,8 @@ def sequential(
     seeds = list(range(models.replicas)) if seeds is None else list(seeds)
     for request, person in enumerate(people, 1):
         own, so_far = (_rows(tokenizer, forget, wanted) for wanted in ({person}, set(people[:request])))
-        unlearner = Unlearner(models, own[0], method, retain=retain, batch=batch, lr=lr, seeds=seeds)
+        told = encode_split(tokenizer, _of(forget, {person}), both=both)
+        unlearner = Unlearner(models, told, method, retain=retain, batch=batch, lr=lr, seeds=seeds)
         models, steps = unlearner.models, torch.zeros(len(seeds), dtype=torch.long)
         left = remembered(models, *own)["fact_prob"]
         while (left >= until).any() and unlearner.step_count < most:
@@ -72,8 +74,13 @@ def sequential(
             yield record | {name: kept[s][name] for name in ("utility", "retain_fact_accuracy")}
 
 
+def _of(split, people: set[int]):
+    """The rows of these people."""
+    return split.select([row for row, person in enumerate(split["person"]) if person in people])
+
+
 def _rows(tokenizer, split, people: set[int]):
-    """The batch and the fact positions of these people."""
-    rows = split.select([row for row, person in enumerate(split["person"]) if person in people])
+    """The batch and the fact positions of these people, in the plain wording."""
+    rows = _of(split, people)
     batch = encode_split(tokenizer, rows)
     return batch, fact_positions(batch, rows["answer"][:], rows["value"][:])

@@ -19,7 +19,7 @@ from entropy_utils.lab.errors import ParameterError
 from .objectives.base import Output
 
 if TYPE_CHECKING:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPT2Config
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh"}
 
@@ -90,14 +90,6 @@ class StackedGPT2(nn.Module):
         found = {name.replace("/", "."): tensor[replica].detach().clone() for name, tensor in self.named_parameters()}
         found["lm_head.weight"] = found["lm_head.weight"].T.contiguous()
         return found
-
-    def model(self, replica: int) -> GPT2LMHeadModel:
-        """One of the models as a transformers model of its own."""
-        from transformers import GPT2LMHeadModel
-
-        model = GPT2LMHeadModel(self.config)
-        model.load_state_dict(self.state(replica))
-        return model.eval()
 
     def _get(self, name: str) -> Tensor:
         return getattr(self, _flat(name))

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from entropy_utils.lab.errors import ParameterError
 
-from .answer_tokens import IGNORED
+from .answer_tokens import IGNORED, check_answers
+from .diverged import Diverged
 from .objectives import Objective, objective
 from .objectives.base import Output, Retained
-from .unlearn import Diverged
 
 LAST_GOOD = "last_good"
 PADDING = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED}
@@ -61,9 +61,10 @@ class UnlearningTrainer(Trainer):
     Evaluation is that of `Trainer`: the mean NLL per answer token of `eval_dataset`, a batch or `Rows`.
 
     Targets of more than `cache_bytes` (a whole vocabulary per token, say) are not kept but made in every step by a copy
-    of the frozen model. Every `keep_every` updates the weights are kept beside the model; if the loss is no finite number,
-    they are put back and saved under output_dir/last_good, and `Diverged` names the update. ParameterError, before any
-    work: no forget or retain examples, texts longer than the model's positions, coefficients that do not fit the model.
+    of the frozen model (not for a random selection, which is drawn once). Every `keep_every` updates the weights are kept
+    beside the model; if the loss, or a weight after an update, is no finite number, they are put back and saved under
+    output_dir/last_good, and `Diverged` names the update. ParameterError, before any work: no forget or retain examples,
+    texts longer than the model's positions, coefficients that do not fit the model.
     """
 
     def __init__(
@@ -80,13 +81,14 @@ class UnlearningTrainer(Trainer):
         **more: Any,
     ):
         self.objective = _objective(objective)
-        self.objective.check(model.config.get_text_config().vocab_size)
+        config = model.config.get_text_config()
+        self.objective.check(config.vocab_size, config.num_hidden_layers)
         if self.objective.needs_retain and retain is None:
             raise ParameterError.of("retain", retain, f"a batch to keep, for {self.objective.name} has a retain term")
         if keep_every < 1:
             raise ParameterError.of("keep_every", keep_every, "at least 1")
-        for name, batch in (("forget", forget), ("retain", retain)):
-            _check(name, batch, getattr(model.config, "max_position_embeddings", None))
+        for name, batch in {"forget": forget, **({"retain": retain} if self.objective.needs_retain else {})}.items():
+            check_answers(name, batch, getattr(config, "max_position_embeddings", None))
         self.retain = Rows(retain) if self.objective.needs_retain else None
         self.targets: dict[str, Tensor] | None = None
         self.frozen: PreTrainedModel | None = None
@@ -99,6 +101,7 @@ class UnlearningTrainer(Trainer):
             eval_dataset = Rows(eval_dataset)
         rows = Rows(forget)
         super().__init__(model, args, data_collator=together, train_dataset=rows, eval_dataset=eval_dataset, **more)
+        self.add_callback(_Watch(self))
         self.model_accepts_loss_kwargs = False  # the loss is a mean over a batch, to be divided when batches accumulate
 
     def train(self, *args: Any, **more: Any) -> Any:
@@ -111,6 +114,9 @@ class UnlearningTrainer(Trainer):
     def _prepare(self) -> dict[str, Tensor]:
         """The objective's targets of all forget examples, (N, ...), on the CPU; {} if they are made batch by batch."""
         batch, parts, fits = self.train_dataset.batch, [], True
+        if not self.objective.prepares:
+            self.frozen = copy.deepcopy(self.model).requires_grad_(False).eval() if self.objective.prepares_retain else None
+            return {}
         generator = torch.Generator().manual_seed(self.args.seed)
         training, self.frozen = self.model.training, self.model.eval()
         for rows in torch.arange(len(self.train_dataset)).split(self.args.per_device_train_batch_size):
@@ -118,10 +124,13 @@ class UnlearningTrainer(Trainer):
             found = self.objective.prepare(self._read(part), part["labels"], generator)
             size = sum(value.numel() * value.element_size() for value in found.values()) / len(rows)
             fits = size * len(self.train_dataset) <= self.cache_bytes
+            if not fits and self.objective.draws:
+                line = f"at least {size * len(self.train_dataset):.0f}: a random selection is drawn once and must be kept"
+                raise ParameterError.of("cache_bytes", self.cache_bytes, line)
             if not fits:
                 break
             parts.append({name: value.cpu() for name, value in found.items()})
-        every_step = not fits or type(self.objective).prepare_retain is not Objective.prepare_retain
+        every_step = not fits or self.objective.prepares_retain
         self.frozen = copy.deepcopy(self.model).requires_grad_(False) if every_step else None
         self.model.train(training)
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if fits else {}
@@ -137,7 +146,7 @@ class UnlearningTrainer(Trainer):
         live = self._output(model, inputs)
         loss = self.objective.loss(live, labels, self._targets(rows, inputs), self._retained(model, len(rows)))
         if not torch.isfinite(loss):
-            self._stop(loss.item())
+            self.stop(f"loss {loss.item()} in update {self.state.global_step + 1}", self.state.global_step + 1)
         self._keep()
         return (loss, {"loss": loss, "logits": live.logits}) if return_outputs else loss
 
@@ -160,8 +169,10 @@ class UnlearningTrainer(Trainer):
     def _targets(self, rows: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The targets of some rows: those kept, cut to the length of the batch, or else made now."""
         labels = batch["labels"]
+        if not self.objective.prepares:
+            return {}
         if not self.targets:
-            return {} if self.frozen is None else self.objective.prepare(self._read(batch), labels)
+            return self.objective.prepare(self._read(batch), labels)
         whole, length = self.train_dataset.batch["labels"].shape[1], labels.shape[1]
         found = {}
         for name, values in self.targets.items():
@@ -183,11 +194,11 @@ class UnlearningTrainer(Trainer):
         rows = np.random.default_rng(entropy).integers(len(self.retain), size=count)
         batch = self._prepare_inputs(together([self.retain[int(row)] for row in rows]))
         targets = {}
-        if self.frozen is not None:
+        if self.objective.prepares_retain:
             targets = self.objective.prepare_retain(self._read(batch), batch["labels"])
         return Retained(self._output(model, batch), batch["labels"], targets)
 
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         return self.accelerator.unwrap_model(self.model).named_parameters()
 
     @torch.no_grad()
@@ -195,19 +206,33 @@ class UnlearningTrainer(Trainer):
         step, kept = self._good
         now = self.state.global_step
         if not kept or (now > step and now % self.keep_every == 0):
-            self._good = now, {name: value.detach().clone() for name, value in self._weights()}
+            self._good = now, {name: value.detach().clone() for name, value in self.weights()}
 
     @torch.no_grad()
-    def _stop(self, loss: float) -> None:
+    def stop(self, what: str, update: int) -> None:
         """Put the last good weights back, save them, and raise."""
-        (step, kept), update = self._good, self.state.global_step + 1
+        step, kept = self._good
         where = "the loss of the model as it was given; nothing was trained"
         if kept:
-            for name, value in self._weights():
+            folder = Path(self.args.output_dir) / LAST_GOOD
+            for name, value in self.weights():
                 value.copy_(kept[name])
-            self.save_model(str(Path(self.args.output_dir) / LAST_GOOD))
-            where = f"the weights after {step} updates are back in the model and in {LAST_GOOD} of the output folder"
-        raise Diverged(f"loss {loss} in update {update} of {self.objective.name}: {where}", update)
+            self.save_model(str(folder))
+            where = f"the weights after {step} updates are back in the model and in {folder}"
+        raise Diverged(f"{what} of {self.objective.name}: {where}", update, step)
+
+
+class _Watch(TrainerCallback):
+    """Looks at the weights after every update, before anything is evaluated or saved."""
+
+    def __init__(self, trainer: UnlearningTrainer):
+        self.trainer = trainer
+
+    @torch.no_grad()
+    def on_step_end(self, args, state, control, **_):
+        if not torch.stack([value.sum().isfinite() for _, value in self.trainer.weights()]).all():
+            what = f"weights that are no finite numbers after update {state.global_step}"
+            self.trainer.stop(what, state.global_step)
 
 
 def _objective(spec: Objective | str) -> Objective:
@@ -217,14 +242,3 @@ def _objective(spec: Objective | str) -> Objective:
         raise
     except ValueError as error:
         raise ParameterError(str(error)) from None
-
-
-def _check(name: str, batch: Mapping[str, Tensor] | None, positions: int | None) -> None:
-    if batch is None:
-        return
-    if not len(batch["labels"]):
-        raise ParameterError.of(name, "no example", "at least one example")
-    if not (batch["labels"][:, 1:] != IGNORED).any(1).all():
-        raise ParameterError.of(name, "an example without answer", "at least one answer token in every example")
-    if positions is not None and batch["labels"].shape[1] > positions:
-        raise ParameterError.of(name, f"{batch['labels'].shape[1]} tokens", f"at most the model's {positions} positions")

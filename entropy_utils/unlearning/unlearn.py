@@ -8,18 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from entropy_utils.lab.errors import LabError, ParameterError
+from entropy_utils.lab.errors import ParameterError
 
+from .answer_tokens import check_answers
+from .diverged import Diverged, finite
 from .objectives import Objective, Output, Retained, objective
 from .stacked_gpt2 import StackedGPT2
-
-
-class Diverged(LabError, ArithmeticError):
-    """A loss that is no finite number. `step` counts updates from 1; the unlearner's models are the last good ones."""
-
-    def __init__(self, message: str, step: int = 0):
-        super().__init__(message)
-        self.step = step
 
 
 class Unlearner:
@@ -29,9 +23,10 @@ class Unlearner:
     The frozen models are read once, here. Each seed draws its own order of the forget examples (a new one when fewer
     than `batch` are left) and its own retain examples, so that it does the same in any stack.
 
-    `models` is the stack under training: read it between steps. If a loss is no finite number, `Diverged` names the
-    step, and `models` goes back to the last weights whose loss was finite. ParameterError, before any work: no forget
-    or retain examples, texts longer than the model, coefficients that do not fit it.
+    `models` is the stack under training: read it between steps. If a loss, or a weight after an update, is no finite
+    number, `Diverged` names the step, and `models` goes back to the last weights whose loss was finite. ParameterError,
+    before any work: no forget or retain examples, one without answer, texts longer than the model, coefficients that do
+    not fit it.
     """
 
     def __init__(
@@ -47,7 +42,7 @@ class Unlearner:
         seeds: Sequence[int] | None = None,
     ):
         self.objective = objective(method)
-        self.objective.check(models.config.vocab_size)
+        self.objective.check(models.config.vocab_size, models.config.n_layer)
         self.seeds = list(range(models.replicas)) if seeds is None else list(seeds)
         if len(self.seeds) != models.replicas:
             raise ParameterError.of("seeds", self.seeds, f"one for each of the {models.replicas} models")
@@ -55,8 +50,7 @@ class Unlearner:
             raise ParameterError.of("retain", retain, f"a batch to keep, for {self.objective.name} has retain_weight > 0")
         given = {"forget": forget} | ({"retain": retain} if self.objective.needs_retain else {})
         for name, texts in given.items():
-            if not len(texts["input_ids"]):
-                raise ParameterError.of(name, "no examples", "at least one example")
+            check_answers(name, texts, models.config.n_positions)
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise ParameterError.of("batch", batch, "an integer of at least 1")
         self.device = next(models.parameters()).device
@@ -67,20 +61,22 @@ class Unlearner:
         self._targets = self._prepare(models)
         self.models = copy.deepcopy(models)
         self._parameters = list(self.models.parameters())
-        self._good = [p.detach().clone() for p in self._parameters]
+        self._good, self._good_count = [p.detach().clone() for p in self._parameters], 0
         self.optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def _prepare(self, models: StackedGPT2) -> dict[str, dict[str, Tensor]]:
         """The objective's targets per example, each (S, N, ...)."""
-        ids, labels = self._texts["forget"]
-        frozen = self._output(models, ids)
-        parts = [  # one model at a time, so that its random choices do not depend on the others
-            self.objective.prepare(Output(*(None if x is None else x[s : s + 1] for x in frozen)), labels, generator)
-            for s, generator in enumerate(self.generators)
-        ]
-        found = {"forget": {name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
-        if "retain" in self._texts:
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in self._texts}
+        if self.objective.prepares:
+            ids, labels = self._texts["forget"]
+            frozen = self._output(models, ids)
+            parts = [  # one model at a time, so that its random choices do not depend on the others
+                self.objective.prepare(Output(*(None if x is None else x[s : s + 1] for x in frozen)), labels, generator)
+                for s, generator in enumerate(self.generators)
+            ]
+            found["forget"] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        if self.objective.prepares_retain:
             ids, labels = self._texts["retain"]
             found["retain"] = self.objective.prepare_retain(self._output(models, ids), labels)
         return found
@@ -93,10 +89,12 @@ class Unlearner:
         rows = torch.stack([self._next(s) for s in range(len(self.seeds))]).to(self.device)
         loss = self._loss(rows)
         counted = loss if active is None else loss[active]
-        if not counted.isfinite().all():
-            self._stop(loss, active)
+        bad = ~loss.detach().isfinite() if active is None else ~loss.detach().isfinite() & active
+        if bad.any():
+            self._stop(bad, f"loss {loss[bad][0].item()} in update")
         for kept, p in zip(self._good, self._parameters, strict=True):
             kept.copy_(p.detach())
+        self._good_count = self.step_count
         self.optimizer.zero_grad()
         counted.sum().backward()
         self.optimizer.step()
@@ -104,6 +102,8 @@ class Unlearner:
             with torch.no_grad():
                 for kept, p in zip(self._good, self._parameters, strict=True):
                     p[~active] = kept[~active]
+        if (bad := ~finite(self._parameters)).any():
+            self._stop(bad, "weights that are no finite numbers after update")
         self.step_count += 1
         return loss.detach()
 
@@ -141,17 +141,15 @@ class Unlearner:
         return rows
 
     @torch.no_grad()
-    def _stop(self, loss: Tensor, active: Tensor | None) -> None:
+    def _stop(self, bad: Tensor, what: str) -> None:
+        """Put the last good weights back and raise; `bad` (S,) are the models that broke."""
         for kept, p in zip(self._good, self._parameters, strict=True):
             p.copy_(kept)
-        bad = ~loss.isfinite() if active is None else ~loss.isfinite() & active
         which = ", ".join(str(seed) for seed, is_bad in zip(self.seeds, bad.tolist(), strict=True) if is_bad)
-        step = self.step_count + 1
-        raise Diverged(
-            f"loss {loss[bad][0].item()} in update {step} of {self.objective.name}, seed {which}: "
-            f"models are back at the last finite loss, after {max(0, step - 2)} updates",
-            step,
-        )
+        step, good = self.step_count + 1, self._good_count
+        self.step_count = good
+        where = f"models are back at the last finite loss, after {good} updates" if good else "models are as given"
+        raise Diverged(f"{what} {step} of {self.objective.name}, seed {which}: {where}", step, good)
 
 
 def _trimmed(texts: Mapping[str, Tensor], device) -> tuple[Tensor, Tensor]:

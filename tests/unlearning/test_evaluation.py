@@ -11,7 +11,7 @@ from scipy import stats
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.unlearning import metrics
 from entropy_utils.unlearning.corpus import encode, word_tokenizer
-from entropy_utils.unlearning.evaluation import Evaluation, evaluate
+from entropy_utils.unlearning.evaluation import Evaluation
 from tests.unlearning.stub_stack import StubStack, decisive_model
 
 TOWNS = ["new york", "san jose", "old town", "red hill", "big lake", "far bay", "low land", "dry creek"]
@@ -146,7 +146,7 @@ def test_a_stack_gets_the_numbers_of_the_definitions(corpus, tokenizer, models):
         expected, _ = by_hand(model, tokenizer, corpus)
         assert {name: record[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-6)
         assert record["privleak"] == pytest.approx(100 * (0.5 - expected["auc"]) / 0.5)
-        assert record == pytest.approx(evaluate(model, corpus, tokenizer)[0], rel=1e-3, abs=1e-6)
+        assert record == pytest.approx(Evaluation(corpus, tokenizer)(model)[0], rel=1e-3, abs=1e-6)
 
 
 def test_the_reference_belongs_to_its_own_seed(corpus, tokenizer, models):
@@ -163,13 +163,13 @@ def test_the_reference_belongs_to_its_own_seed(corpus, tokenizer, models):
 def test_tofu_rows_need_no_value_no_holdout_and_no_paraphrase(corpus, tokenizer, models):
     columns = ["value", "paraphrased_question"]
     bare = {name: corpus[name].remove_columns(columns) for name in ("forget", "retain", "real_authors", "world_facts")}
-    record = evaluate(models[0], bare, tokenizer, normalised=True)[0]
+    record = Evaluation(bare, tokenizer, normalised=True)(models[0])[0]
     assert not {"fact_prob", "entropy_fact", "auc", "privleak", "forget_quality"} & set(record)
     hand, row = ByHand(models[0], tokenizer), bare["real_authors"][0]
     p = hand.prob(row["question"], row["paraphrased_answer"])
     one = p / (p + sum(hand.prob(row["question"], text) for text in row["perturbed_answers"]))
     single = {**bare, "real_authors": bare["real_authors"].select([0])}
-    record = evaluate(models[0], single, tokenizer, normalised=True)[0]
+    record = Evaluation(single, tokenizer, normalised=True)(models[0])[0]
     assert record["real_authors_normalised_prob"] == pytest.approx(one, rel=1e-3)
     nine = [record[f"retain_{part}"] for part in ("prob", "rouge", "truth_ratio")]
     for split in ("real_authors", "world_facts"):
@@ -177,11 +177,38 @@ def test_tofu_rows_need_no_value_no_holdout_and_no_paraphrase(corpus, tokenizer,
     assert record["utility"] == pytest.approx(metrics.harmonic_mean(nine))
 
 
+def test_the_limit_of_rows_holds_for_every_split_and_answers_may_be_longer(corpus, tokenizer, models):
+    limited = Evaluation(corpus, tokenizer, rows={"holdout": 2, "retain": 3})
+    assert [rows.stop - rows.start for rows in limited.asked.rows.values()] == [3, 3, 2, 2, 2]
+    one = DatasetDict({**corpus, "forget": corpus["forget"].select([0])})
+    model, end = decisive_model(0, len(tokenizer)), tokenizer.eos_token_id
+    with torch.no_grad():  # a model that never ends
+        model.lm_head.weight[end] = 0
+    texts = []
+
+    class Spy:
+        eos_token_id = end
+
+        def batch_decode(self, tokens, **_):
+            texts.append(tokens)
+            return [""] * len(tokens)
+
+    for extra in (0, 3, 9):
+        evaluation = Evaluation(one, tokenizer, extra=extra)
+        evaluation.tokenizer = Spy()
+        evaluation(model)
+    lengths = [int((tokens[0] != end).sum()) for tokens in texts]
+    assert [length - lengths[0] for length in lengths] == [0, 3, 9]
+
+
 def test_a_missing_split_or_column_is_named_before_any_work(corpus, tokenizer):
     with pytest.raises(ParameterError, match=r"'corpus': .*rows in its split 'retain'"):
         Evaluation({"forget": corpus["forget"]}, tokenizer)
     empty = DatasetDict({**corpus, "forget": corpus["forget"].select([])})
     with pytest.raises(ParameterError, match=r"'corpus': .*rows in its split 'forget'"):
+        Evaluation(empty, tokenizer)
+    empty = DatasetDict({**corpus, "holdout": corpus["holdout"].select([])})
+    with pytest.raises(ParameterError, match=r"'corpus': .*rows in its split 'holdout'"):
         Evaluation(empty, tokenizer)
     bare = DatasetDict({**corpus, "forget": corpus["forget"].remove_columns("perturbed_answers")})
     with pytest.raises(ParameterError, match="column 'perturbed_answers'"):

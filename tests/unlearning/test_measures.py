@@ -38,3 +38,7 @@ def test_what_anchors_are_worth():
 def test_an_order_is_judged_in_every_seed():
     series = [pd.Series({3: 0.1, 4: 0.3}), pd.Series({3: 0.2, 4: 0.2}), pd.Series({3: 0.6, 4: 0.5})]
     assert measures.smallest_step(series).to_dict() == pytest.approx({3: 0.1, 4: -0.1})
+
+
+def test_a_measure_that_is_not_a_number_at_the_end_stays_one():
+    assert measures.at_end(run(privleak=(float("nan"), -20.0))).privleak.isna().to_dict() == {3: True, 4: False}

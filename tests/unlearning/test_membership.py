@@ -49,7 +49,7 @@ def test_refusals_name_the_argument():
         min_k_score(log_prob, mask, k=0)
     with pytest.raises(ValueError, match="scores: got an empty set"):
         auc([], [1.0])
-    with pytest.raises(ValueError, match="reference: got an AUC of -0.1"):
+    with pytest.raises(ValueError, match=r"reference: got an AUC of -0\.1"):
         privleak(0.5, -0.1)
 
 

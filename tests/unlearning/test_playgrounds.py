@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from scipy.stats import entropy as scipy_entropy
 
 from entropy_utils.unlearning import playgrounds, surprisal_plots
-from entropy_utils.unlearning.objectives import Output, Shred, undial
-from entropy_utils.unlearning.playgrounds import Answer, Position, answers_of, target, undial_target
-from entropy_utils.unlearning.readers import encode_text
-from tests.unlearning import tiny_models
+from entropy_utils.unlearning.objectives import Output, Shred, objective
+from entropy_utils.unlearning.playgrounds import Answer, Position, target, undial
 
 rng = np.random.default_rng(0)
 WORDS = [f"w{n}" for n in range(40)]
@@ -74,35 +72,23 @@ def test_the_targets_are_those_of_the_objectives(seed, memorised, variant, nucle
     made = shred.prepare(Output(logits[None]), torch.tensor([[-100, memorised]]))
     q = torch.zeros(12).scatter(0, made["ids"][0, 0], made["log_q"][0, 0].exp().float())
     np.testing.assert_allclose(target(p, memorised, variant, nucleus, top), q, atol=1e-5)
-    other = undial.undial_target(logits[:1], torch.tensor([memorised]), 3.0).exp()[0]
-    np.testing.assert_allclose(undial_target(p, memorised, 3.0), other, atol=1e-6)
+    other = objective("undial beta=3").prepare(Output(logits[None]), torch.tensor([[-100, memorised]]))["q"][0, 0]
+    np.testing.assert_allclose(undial(p, memorised, np.array([0.0, 3.0])), [p, other], atol=1e-6)
 
 
 def test_undial_is_shred_in_the_limit_and_keeps_its_argmax_up_to_the_edge():
     p = np.array([0.9995, 0.0004, 0.0001])
-    np.testing.assert_allclose(undial_target(p, 0, 200.0), target(p, 0), atol=1e-12)
+    np.testing.assert_allclose(undial(p, 0, 200.0), target(p, 0), atol=1e-12)
     edge = np.log(p[0] / p[1])
-    assert undial_target(p, 0, edge - 0.01).argmax() == 0
-    assert undial_target(p, 0, edge + 0.01).argmax() == 1
+    assert undial(p, 0, edge - 0.01).argmax() == 0
+    assert undial(p, 0, edge + 0.01).argmax() == 1
     p = np.array([1 - 1e-5, 1e-5])
-    assert undial_target(p, 0, 10.0)[0] == pytest.approx(0.82, abs=0.005)  # the brief's example
+    assert undial(p, 0, 10.0)[0] == pytest.approx(0.82, abs=0.005)  # the brief's example
 
 
 def most_surprising(surprisal, share):
     count = max(1, int(np.floor(share * len(surprisal) + 0.5)))
     return np.isin(np.arange(len(surprisal)), np.argsort(-surprisal)[:count])
-
-
-def test_answers_of_a_batch_are_its_answer_tokens():
-    tok, row = tiny_models.tokenizer(), tiny_models.facts()[0]
-    batch = encode_text(tok, ["Where?", row["question"]], ["in Rome.", row["answer"]])
-    log_prob = -torch.rand(batch["labels"][:, 1:].shape)
-    facts = batch["labels"][:, 1:] == tok.convert_tokens_to_ids("Rome")
-    short, long = answers_of(tok, batch, log_prob, facts)
-    assert short.words == ["in", "Rome", ".", "<eos>"]
-    assert short.facts.tolist() == [False, True, False, False]
-    assert long.words == ["Ada", "was", "born", "in", "Oslo", ".", "<eos>"]
-    np.testing.assert_array_equal(long.surprisal, -log_prob[1, -7:])
 
 
 @pytest.mark.parametrize("share", [0.02, 0.25, 1.0])

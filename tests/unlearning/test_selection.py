@@ -38,7 +38,18 @@ def test_selection_is_that_of_a_loop(seed, share, how):
 
 
 @pytest.mark.parametrize(
-    ("length", "share", "count"), [(10, 0.25, 3), (9, 0.5, 5), (6, 0.25, 2), (3, 0.1, 1), (5, 1.0, 5), (7, 0.5, 4)]
+    ("length", "share", "count"),
+    [
+        (10, 0.25, 3),
+        (9, 0.5, 5),
+        (6, 0.25, 2),
+        (3, 0.1, 1),
+        (5, 1.0, 5),
+        (7, 0.5, 4),
+        (150, 0.21, 32),
+        (50, 0.53, 27),
+        (50, 0.29, 15),
+    ],
 )
 def test_halves_round_up_and_one_is_the_least(length, share, count):
     log_prob = torch.arange(length, dtype=torch.float)

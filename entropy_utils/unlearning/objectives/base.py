@@ -47,8 +47,23 @@ class Objective(Parameters):
     def needs_retain(self) -> bool:
         return self.retain_weight > 0
 
-    def check(self, vocabulary: int) -> None:
-        """Raise a `ParameterError` if the coefficients do not fit a model over `vocabulary` tokens."""
+    @property
+    def prepares(self) -> bool:
+        """Whether there are targets of the examples to forget, `prepare`."""
+        return type(self).prepare is not Objective.prepare
+
+    @property
+    def prepares_retain(self) -> bool:
+        """Whether there are targets of the examples to keep, `prepare_retain`."""
+        return self.needs_retain and type(self).prepare_retain is not Objective.prepare_retain
+
+    @property
+    def draws(self) -> bool:
+        """Whether `prepare` draws random numbers, so that it must not be done twice."""
+        return False
+
+    def check(self, vocabulary: int, layers: int) -> None:
+        """Raise a `ParameterError` if the coefficients do not fit a model of so many tokens and layers."""
 
     def prepare(self, frozen: Output, labels: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Targets, each (..., B, ...), from the frozen model on examples to forget; computed once, then cut into batches."""
@@ -88,5 +103,5 @@ def answer_nll(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of a batch (last two axes) where `mask`, (...)."""
-    return values.masked_fill(~mask, 0).sum((-2, -1)) / mask.sum((-2, -1))
+    """Mean over the tokens of a batch (last two axes) where `mask`, (...); 0 where there are none."""
+    return values.masked_fill(~mask, 0).sum((-2, -1)) / mask.sum((-2, -1)).clamp(min=1)

@@ -15,8 +15,8 @@ from .base import Objective, Output, masked_mean
 class CEU(Objective):
     """Cross-entropy to the live distribution without the answer's token, the target taken as given.
 
-    The first `exempt` tokens of every answer carry no loss. At the first step the gradient is that of SHRED with the
-    whole vocabulary stored; later nothing pins the rest of the distribution.
+    The first `exempt` tokens of every answer carry no loss, so one of no more tokens is not unlearned. At the first step
+    the gradient is that of SHRED with the whole vocabulary stored; later nothing pins the rest of the distribution.
     """
 
     name: ClassVar[str] = "ceu"

@@ -8,6 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from entropy_utils.lab.errors import ParameterError
+
 from ..answer_tokens import IGNORED
 from .base import Objective, Output, Retained, masked_mean
 
@@ -16,16 +18,27 @@ class RMU(Objective):
     """Mean squared distance of the answer tokens' activations to a random vector, plus that of retained ones to the
     frozen model's.
 
-    The vector has length `coefficient` and a random direction with positive entries, a function of `vector_seed`.
+    The vector has length `coefficient` and a random direction with positive entries, a function of `vector_seed`: it is
+    the same for all models of a stack, so their spread does not contain it.
     """
 
     name: ClassVar[str] = "rmu"
     needs: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     retain_weight: float = Field(1.0, ge=0, le=1e3, description="weight of the loss on the retain set")
-    layer: int = Field(1, ge=0, le=200, description="number in hidden_states of the activations that are steered")
+    layer: int = Field(
+        1,
+        ge=0,
+        le=200,
+        description="layers below the activations that are steered: their number in hidden_states, one more than that of "
+        "the module that puts them out; 1 fits a model of two layers",
+    )
     coefficient: float = Field(2.0, gt=0, le=1e4, description="length of the random vector")
     vector_seed: int = Field(0, ge=0, description="of the random vector")
+
+    def check(self, vocabulary: int, layers: int) -> None:
+        if self.layer > layers:
+            raise ParameterError.of("layer", self.layer, f"at most the model's {layers} layers")
 
     def direction(self, width: int) -> Tensor:
         """The vector to steer to, (width,)."""

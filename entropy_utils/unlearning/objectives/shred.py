@@ -32,13 +32,17 @@ class Shred(Objective):
     name: ClassVar[str] = "shred"
 
     share: float = Field(0.25, gt=0, le=1, description="share of an answer's tokens to forget")
-    top: int = Field(32, ge=1, le=1_000_000, description="stored tokens of the target (K)")
+    top: int = Field(32, ge=2, le=1_000_000, description="stored tokens of the target (K)")
     variant: Variant = Field("A", description="A: demote the memorised token; B: the nucleus as well")
     nucleus: float = Field(0.9, gt=0, lt=1, description="mass of variant B's nucleus")
     how: How = Field("surprising", description="which tokens are forgotten")
     anchors: bool = Field(True, description="keep the other tokens of the answer at their distribution")
 
-    def check(self, vocabulary: int) -> None:
+    @property
+    def draws(self) -> bool:
+        return self.how == "random"
+
+    def check(self, vocabulary: int, layers: int = 0) -> None:
         if self.top > vocabulary:
             raise ParameterError.of("top", self.top, f"at most the {vocabulary} tokens of the vocabulary")
 
@@ -75,24 +79,28 @@ class Shred(Objective):
 
 
 def demoted_target(
-    log_p: Tensor, tokens: Tensor, selected: Tensor | None = None, variant: Variant = "A", nucleus: float = 0.9
+    log_p: Tensor,
+    tokens: Tensor,
+    selected: Tensor | None = None,
+    variant: Variant = "A",
+    nucleus: float = 0.9,
+    top: int | None = None,
 ) -> Tensor:
     """log q (..., V): the target of distributions log_p (..., V) whose memorised tokens are `tokens` (...).
 
-    selected (...): positions to forget, by default all; elsewhere q = p.
+    selected (...): positions to forget, by default all; elsewhere q = p. top: stored tokens, outside which q is 0.
     """
     memorised = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, tokens.unsqueeze(-1), True)
-    order = log_p.argsort(dim=-1, descending=True, stable=True)
+    order = log_p.argsort(dim=-1, descending=True, stable=True)[..., :top]
     selected = torch.ones_like(tokens, dtype=torch.bool) if selected is None else selected
     ranked = _demoted(log_p.gather(-1, order), memorised.gather(-1, order), selected, variant, nucleus)
-    return torch.empty_like(log_p).scatter(-1, order, ranked)
+    return torch.full_like(log_p, -torch.inf).scatter(-1, order, ranked)
 
 
 def _demoted(log_p: Tensor, memorised: Tensor, selected: Tensor, variant: Variant, nucleus: float) -> Tensor:
     """log q of stored tokens in falling order, log_p (..., K): -inf where demoted, normalised over the others.
 
-    Where nothing would be left, variant B falls back to A; A with a single stored token, the memorised one, has no other
-    choice than to keep it.
+    Where nothing would be left, variant B falls back to A.
     """
     demoted = memorised
     if variant == "B":
@@ -100,5 +108,4 @@ def _demoted(log_p: Tensor, memorised: Tensor, selected: Tensor, variant: Varian
         before = p.cumsum(-1) - p  # mass of the more probable ones: the token that crosses `nucleus` is in
         both = memorised | (before < nucleus)
         demoted = torch.where(both.all(-1, keepdim=True), memorised, both)
-    demoted = demoted & selected.unsqueeze(-1) & ~demoted.all(-1, keepdim=True)
-    return log_p.masked_fill(demoted, -torch.inf).log_softmax(-1)
+    return log_p.masked_fill(demoted & selected.unsqueeze(-1), -torch.inf).log_softmax(-1)

@@ -35,7 +35,10 @@ class Undial(Objective):
         return masked_mean(z.logsumexp(-1) - (targets["q"] * z).sum(-1), mask)
 
 
-def undial_target(log_p: Tensor, tokens: Tensor, beta: float) -> Tensor:
-    """log q (..., V): distributions (or logits) log_p (..., V) with beta taken from those of `tokens` (...)."""
-    lowered = torch.zeros_like(log_p).scatter(-1, tokens.unsqueeze(-1), beta)
-    return (log_p - lowered).log_softmax(-1)
+def undial_target(log_p: Tensor, tokens: Tensor, beta: float | Tensor) -> Tensor:
+    """log q (..., V): distributions (or logits) log_p (..., V) with beta taken from those of `tokens` (...).
+
+    beta: a number, or one per distribution (...).
+    """
+    lowered = torch.zeros_like(log_p).scatter(-1, tokens.unsqueeze(-1), 1.0)
+    return (log_p - lowered * torch.as_tensor(beta, dtype=log_p.dtype).unsqueeze(-1)).log_softmax(-1)
