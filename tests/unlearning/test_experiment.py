@@ -7,7 +7,9 @@ import pytest
 
 from entropy_utils.lab import ParameterError, collect
 from entropy_utils.unlearning import runs
+from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.experiment import Learning, Relearning, Sequential, Unlearning
+from entropy_utils.unlearning.unlearn import Unlearner
 
 TINY = {
     "forget": 2, "retain": 3, "holdout": 2, "real_authors": 2, "replicas": 2,
@@ -76,6 +78,44 @@ def test_relearning_starts_where_unlearning_ends():
     assert retained[retained.step == 0].fact_prob.tolist() == pytest.approx(end.fact_prob.tolist(), rel=1e-5)
 
 
+def test_relearning_looks_as_often_as_it_is_told():
+    found = records(Relearning, further_steps=6, look_every=3)
+    assert found.step.unique().tolist() == [0, 3, 6]
+
+
+def test_a_broken_run_ends_with_the_last_good_state(monkeypatch):
+    step = Unlearner.step
+
+    def breaking(self, active=None):
+        if self.step_count == 3:
+            self.optimizer.param_groups[0]["lr"] = 1e38
+        return step(self, active)
+
+    whole = records(steps=3, every=3)
+    monkeypatch.setattr(Unlearner, "step", breaking)
+    with pytest.raises(Diverged, match=r"after update 4 of shred, seed 0, 1: .*after 3 updates") as found:
+        records(steps=8, every=2)
+    history = found.value.history
+    assert history.records.step.tolist() == [0, 0, 2, 2, 3, 3]
+    assert not history.completed
+    end = history.records[history.records.step == 3]
+    assert end.loss.isna().all()
+    assert end.fact_prob.tolist() == whole[whole.step == 3].fact_prob.tolist()
+
+
+def test_a_request_ends_at_its_bound_or_with_its_budget():
+    hopeless = records(Sequential, look_every=2, until=1e-30)
+    assert hopeless.step.tolist() == [4] * 4
+    assert not hopeless.served.any()
+    done = records(Sequential, look_every=2, until=0.999)
+    assert done.step.tolist() == [0] * 4
+    assert done.served.all()
+    both = records(Sequential, look_every=2, until=1e-30, wording="both")
+    assert both.fact_prob.tolist() != hopeless.fact_prob.tolist()
+    with pytest.raises(ParameterError, match="'steps': got 0"):
+        Sequential(steps=0)
+
+
 def test_sequential_serves_every_person():
     found = records(Sequential, look_every=2)
     assert found[["request", "seed"]].values.tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
@@ -116,5 +156,11 @@ def test_wrong_parameters_are_named():
         Unlearning(steps=-1)
     with pytest.raises(ParameterError, match="shred"):
         Unlearning(objective="shredder")
-    with pytest.raises(ParameterError, match="top"):
-        list(Unlearning(**TINY, objective={"name": "shred", "top": 10_000}).run())
+
+
+@pytest.mark.parametrize("kind", [Unlearning, Relearning, Sequential])
+def test_an_objective_that_does_not_fit_is_named_before_models_are_trained(kind, monkeypatch):
+    monkeypatch.setattr(Unlearning, "models", None)
+    for spec in ("shred top=10000", "rmu layer=2"):
+        with pytest.raises(ParameterError, match=r"'top'|'layer'"):
+            list(kind(**TINY, objective=spec).run())

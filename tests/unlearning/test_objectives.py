@@ -260,7 +260,7 @@ def test_parsing_and_errors():
         objective("shred share=0.5 top=64 anchors=false").model_dump()
         == objective({"name": "shred", "share": 0.5, "top": 64, "anchors": False}).model_dump()
     )
-    for spec in ("shred share=0", "shred share=1.1", "shred share=nan", "shred top=0", "shred sahre=0.5", "shred variant=C"):
+    for spec in ("shred share=0", "shred share=1.1", "shred share=nan", "shred top=1", "shred sahre=0.5", "shred variant=C"):
         with pytest.raises(ValueError, match=r"share|top|sahre|variant"):
             objective(spec)
     with pytest.raises(ValueError, match="objective 'nothing', allowed: shred"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
 
 from entropy_utils import lab
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
+from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.pretrained import PretrainedUnlearning
+from entropy_utils.unlearning.trainer import UnlearningTrainer
 from tests.unlearning import tiny_models
 
 
@@ -76,6 +79,37 @@ def test_a_stopped_run_stops_training_and_goes_on(tiny, tmp_path):
     assert 0 < len(rest) < 3
     for name in ("step", "forget_prob", "utility"):
         assert rest[name].tolist() == pytest.approx(whole[name].tolist()[-len(rest) :], rel=1e-4)
+
+
+def test_only_an_objective_with_a_retain_term_reads_the_retain_set(tiny):
+    next(tiny(retain="missing", retrained="", holdout="").run())
+    with pytest.raises(DataUnavailable, match="subset 'missing'"):
+        next(tiny(retain="missing", objective="grad_diff").run())
+
+
+def test_a_broken_run_ends_with_the_last_good_state_and_leaves_it(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lab.collect(tiny(steps=1, retrained="", holdout=""), progress=False)
+    assert not list(tmp_path.iterdir())
+    keep = UnlearningTrainer._keep
+
+    def keep_and_break(self):
+        self.keep_every = 1
+        keep(self)
+        if self.state.global_step == 6:
+            for p in self.model.parameters():
+                p.data.mul_(torch.nan)
+
+    monkeypatch.setattr(UnlearningTrainer, "_keep", keep_and_break)
+    with pytest.raises(Diverged, match=r"weights .* after update 7 of shred: .* after 6 updates .*last_good") as found:
+        lab.collect(tiny(retrained="", holdout=""), progress=False)
+    records = found.value.history.records
+    assert records["step"].tolist() == [0, 5, 6]
+    assert records["loss"].notna().tolist() == [False, True, False]
+    assert records["utility"].notna().all()
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "last_good" / "model.safetensors").is_file()
+    assert str(folder) in str(found.value)
 
 
 def test_errors_name_the_field_before_any_work(tiny, tmp_path):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
-from entropy_utils.unlearning.readers import encode_text, load_subset
+from entropy_utils.unlearning.readers import DATE, encode_documents, encode_text, load_subset
 
 TOFU = [
     {
@@ -144,6 +144,40 @@ def test_chat_template_ends_with_one_end_token(end_line):
     text = tok.decode(batch["input_ids"][0])
     assert text == f"<|user|>Where was he born?<eos>{end_line}<|assistant|>In Paris.<eos>"  # the template decides on <bos>
     assert answer_text(tok, batch) == "In Paris.<eos>"
+
+
+def test_a_template_gets_the_system_prompt_and_always_the_same_day():
+    tok = tokenizer(template="<|user|>{{ date_string if date_string is defined else 'today' }} " + chat())
+    batch = encode_text(tok, ["Where was he born?"], ["In Paris."], system="Be brief.")
+    prompt = f"<|user|>{DATE} <|system|>Be brief.<eos><|user|>Where was he born?<eos><|assistant|>"
+    assert tok.decode(batch["input_ids"][0]) == prompt + "In Paris.<eos>"
+    assert answer_text(tok, batch) == "In Paris.<eos>"
+
+
+def test_documents_are_kept_whole_in_chunks():
+    tok = tokenizer(begin=True, template=chat())
+    texts = ["Author 1 was born in Paris. " * 9, "Author 2", "Where was author 0 born? " * 6]
+    batch = encode_documents(tok, texts, 16, 4)
+    tokens = [tok(text)["input_ids"] for text in texts]
+    assert [len(row) for row in tokens] == [65, 3, 39]
+    tokens[0].pop()  # a rest of no more tokens than the context is left out
+    seen = batch["attention_mask"].bool()
+    assert batch["input_ids"][seen].tolist() == [token for row in tokens for token in row]
+    counted = (batch["labels"] != -100)[seen].tolist()
+    assert counted == [place < 16 or place % 16 >= 4 for row in tokens for place in range(len(row))]
+    assert batch["labels"][batch["labels"] != -100].equal(batch["input_ids"][batch["labels"] != -100])
+    assert (batch["labels"][:, 1:] != -100).any(1).all()
+
+
+def test_nothing_to_encode_is_named():
+    with pytest.raises(ParameterError, match="'questions': got 'none'"):
+        encode_text(tokenizer(), [], [])
+    with pytest.raises(ParameterError, match="'texts': got 'none'"):
+        encode_documents(tokenizer(), [])
+    with pytest.raises(ParameterError, match="at least one token"):
+        encode_documents(tokenizer(), ["Paris", ""])
+    with pytest.raises(ParameterError, match="'context': got 8 "):
+        encode_documents(tokenizer(), ["Paris"], 8, 8)
 
 
 def test_documents_and_continuations_have_no_template():

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.unlearning.corpus import encode, word_tokenizer
+from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.relearning import relearn, split_rows
 from tests.unlearning.stub_stack import StubStack, decisive_model
 
@@ -106,6 +107,19 @@ def test_training_on_the_very_facts_brings_them_back(corpus, tokenizer, stack):
     told = DatasetDict({"forget": corpus["forget"], "retain": corpus["forget"]})
     start, *_, end = (r["fact_prob"] for r in relearn(stack, told, tokenizer, "retain", steps=60, lr=1e-2) if r["seed"] == 0)
     assert end > start + 0.4
+
+
+def test_models_that_break_are_named_and_what_was_measured_stays(corpus, tokenizer, stack, monkeypatch):
+    def breaking(self):
+        weights = self.param_groups[0]["params"]
+        for p in weights[len(weights) // 2 :]:
+            p.data.fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    run = relearn(stack, corpus, tokenizer, steps=4, every=1, seeds=[4, 7])
+    assert [next(run)["step"] for _ in range(2)] == [0, 0]
+    with pytest.raises(Diverged, match=r"relearning, seed 7: .* after 1 updates"):
+        next(run)
 
 
 def test_wrong_settings_are_named(corpus, tokenizer, stack):

@@ -10,12 +10,13 @@ from transformers import AutoModelForCausalLM, TrainingArguments
 
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.unlearning.answer_tokens import answer_log_prob
+from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.objectives import OBJECTIVES, objective
-from entropy_utils.unlearning.objectives.base import Output
-from entropy_utils.unlearning.readers import encode_text
+from entropy_utils.unlearning.objectives.base import Output, mean_answer_nll
+from entropy_utils.unlearning.readers import encode_documents, encode_text
 from entropy_utils.unlearning.stacked_gpt2 import StackedGPT2
 from entropy_utils.unlearning.trainer import LAST_GOOD, Rows, UnlearningTrainer, together
-from entropy_utils.unlearning.unlearn import Diverged, Unlearner
+from entropy_utils.unlearning.unlearn import Unlearner
 from tests.unlearning import tiny_models
 
 KINDS = ("gpt2", "llama")
@@ -157,13 +158,66 @@ def test_retain_examples_change_from_step_to_step(llama, tmp_path, monkeypatch):
 
     def spy(model, count):
         found = original(model, count)
-        seen.append(found.labels)
+        seen.append(found)
         return found
 
     monkeypatch.setattr(trainer, "_retained", spy)
     trainer.train()
-    assert [len(labels) for labels in seen] == [3] * 4
-    assert len({labels.numpy().tobytes() for labels in seen}) > 1
+    assert [len(found.labels) for found in seen] == [3] * 4
+    assert len({found.labels.numpy().tobytes() for found in seen}) > 1
+    model, (forget, kept) = AutoModelForCausalLM.from_pretrained(llama), (rows(FORGET), rows(RETAIN))
+    places = [next(n for n, row in enumerate(kept["labels"]) if row.equal(labels)) for labels in seen[0].labels]
+    with torch.no_grad():
+        parts = [mean_answer_nll(model(input_ids=ids).logits, labels) for ids, labels in (
+            (forget["input_ids"], forget["labels"]), (kept["input_ids"][places], kept["labels"][places])
+        )]  # fmt: skip
+    assert losses(trainer)[0] == pytest.approx((parts[1] - parts[0]).item(), rel=1e-3)
+
+
+def test_rmu_keeps_what_the_frozen_model_thought(llama, tmp_path, monkeypatch):
+    trainer, seen, read = make(llama, tmp_path, "rmu", max_steps=2), [], []
+    kept, reading = trainer._retained, trainer._read
+
+    def spy(model, count):
+        found = kept(model, count)
+        seen.append(trainer.objective.retain_loss(found).item())
+        return found
+
+    monkeypatch.setattr(trainer, "_retained", spy)
+    monkeypatch.setattr(trainer, "_read", lambda batch: read.append(batch) or reading(batch))
+    trainer.train()
+    assert seen[0] == pytest.approx(0, abs=1e-9)
+    assert seen[1] > 1e-6
+    assert len(read) == 2  # the retain rows of both steps; what is to be forgotten needs no frozen model
+
+
+def test_a_method_without_a_retain_term_needs_no_retain_set_and_no_frozen_model(llama, tmp_path):
+    empty = {name: values[:0] for name, values in rows(RETAIN).items()}
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", max_steps=1, save_strategy="no")
+    for spec in ("rmu retain_weight=0", "ceu"):
+        model = AutoModelForCausalLM.from_pretrained(llama)
+        trainer = UnlearningTrainer(model, args, objective=spec, forget=rows(FORGET), retain=empty)
+        trainer.train()
+        assert trainer.frozen is None
+
+
+def test_whole_documents_are_forgotten_chunk_by_chunk(llama, tmp_path):
+    told = [" ".join(row["answer"] for row in tiny_models.facts()[which]) for which in (FORGET, slice(3, 5))]
+    forget = encode_documents(tiny_models.tokenizer(), told, length=12, context=2)
+    assert len(forget["labels"]) > 2
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", max_steps=30, save_strategy="no", learning_rate=3e-3
+    )
+    model = AutoModelForCausalLM.from_pretrained(llama)
+    trainer = UnlearningTrainer(model, args, objective="shred share=1 top=16", forget=forget)
+    before = probability(model, forget)
+    trainer.train()
+    assert (probability(model, forget) < before / 2).all()
+
+
+def test_a_random_selection_is_drawn_once(llama, tmp_path):
+    with pytest.raises(ParameterError, match=r"'cache_bytes': got 10 .*a random selection is drawn once"):
+        make(llama, tmp_path, {**SHRED, "how": "random"}, more={"cache_bytes": 10}).train()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -190,12 +244,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_the_last_good_weights(
                 p.data.mul_(torch.nan)
 
     trainer._keep = broken
-    with pytest.raises(Diverged, match=r"loss nan in update 4 of shred: .* after 2 updates .*last_good"):
+    with pytest.raises(Diverged, match=r"after update 3 of shred: .* after 2 updates .*last_good"):
         trainer.train()
     good = AutoModelForCausalLM.from_pretrained(tmp_path / LAST_GOOD)
     for name, value in good.state_dict().items():
         torch.testing.assert_close(value, kept[2][name])
         torch.testing.assert_close(trainer.model.state_dict()[name], kept[2][name])
+
+
+def test_weights_that_break_in_the_last_update_are_seen(llama, tmp_path):
+    trainer = make(llama, tmp_path, max_steps=1, learning_rate=1e38)
+    before = weights(trainer).clone()
+    with pytest.raises(Diverged, match=r"weights .* after update 1 of shred: .* after 0 updates"):
+        trainer.train()
+    assert weights(trainer).equal(before)
 
 
 def test_a_model_that_is_broken_from_the_start_is_reported(llama, tmp_path):
@@ -218,6 +280,7 @@ def test_errors_come_before_any_work(llama, tmp_path):
     refused("'retain': .*a retain term", "npo retain_weight=1")
     refused("top", {**SHRED, "top": 1000})
     refused("SHRAD|shrad", "shrad")
+    refused("'layer': got 3 .*at most the model's 2 layers", "rmu layer=3", retain=rows(RETAIN))
     long = {name: values.repeat(1, 4) for name, values in rows(FORGET).items()}
     refused("'forget': got '64 tokens'.*at most the model's 32 positions", forget=long)
     question = rows(FORGET) | {"labels": torch.full_like(rows(FORGET)["labels"], -100)}

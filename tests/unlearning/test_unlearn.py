@@ -6,9 +6,11 @@ import torch
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.unlearning import memory as memory_file
 from entropy_utils.unlearning.corpus import encode_split, fictitious_authors, word_tokenizer
+from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.memory import Memory, memorised
+from entropy_utils.unlearning.objectives.base import mean_answer_nll
 from entropy_utils.unlearning.stacked_gpt2 import StackedGPT2
-from entropy_utils.unlearning.unlearn import Diverged, Unlearner
+from entropy_utils.unlearning.unlearn import Unlearner
 
 SMALL = Memory(hidden=16, heads=2, layers=1, steps=4, batch=8)
 
@@ -133,6 +135,58 @@ def test_a_broken_loss_names_the_step_and_the_last_good_models_stay(stack, batch
     assert all(torch.equal(a, b) for a, b in zip(good, unlearner.models.parameters(), strict=True))
 
 
+def test_weights_that_break_in_the_last_update_are_seen_in_it(stack, batches):
+    unlearner = Unlearner(stack, batches["forget"], "shred", lr=1e38, seeds=[3, 8])
+    with pytest.raises(Diverged, match=r"after update 1 of shred, seed 3, 8: models are as given") as found:
+        list(unlearner.run(1))
+    assert (found.value.step, found.value.good) == (1, 0)
+    assert all(torch.equal(a, b) for a, b in zip(stack.parameters(), unlearner.models.parameters(), strict=True))
+
+
+def test_the_good_state_before_broken_weights_is_that_of_the_update_before(stack, batches):
+    unlearner = Unlearner(stack, batches["forget"], "shred", seeds=[3, 8])
+    list(unlearner.run(2))
+    good = [p.detach().clone() for p in unlearner.models.parameters()]
+    unlearner.optimizer.param_groups[0]["lr"] = 1e38
+    with pytest.raises(Diverged, match=r"after update 3 .*after 2 updates") as found:
+        unlearner.step()
+    assert (found.value.step, found.value.good) == (3, 2)
+    assert all(torch.equal(a, b) for a, b in zip(good, unlearner.models.parameters(), strict=True))
+
+
+def test_broken_models_are_never_kept(texts, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTROPY_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(Memory, "rate", lambda self, step: 1e38)
+    with pytest.raises(Diverged, match=r"memorising, seed 3, 8: no finite weights after 4 updates"):
+        memorised(SMALL, *texts, [3, 8])
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_the_retain_term_is_the_loss_on_the_rows_drawn(stack, batches):
+    """Every forget example is in the batch, so only the retain rows are chance: they are the generator's next numbers."""
+    forget, retain = batches["forget"], batches["retain"]
+    loss = Unlearner(stack, forget, "grad_diff retain_weight=0.7", retain=retain, batch=8, seeds=[3, 8]).step()
+    for s, seed in enumerate((3, 8)):
+        generator = torch.Generator().manual_seed(seed)
+        torch.randperm(8, generator=generator)
+        rows = torch.randint(len(retain["labels"]), (8,), generator=generator)
+        nll = [
+            mean_answer_nll(alone(stack, s)(batch["input_ids"]), batch["labels"])[0]
+            for batch in (forget, {name: value[rows] for name, value in retain.items()})
+        ]
+        assert loss[s].item() == pytest.approx((0.7 * nll[1] - nll[0]).item(), rel=1e-4)
+
+
+def test_rmu_keeps_what_the_frozen_model_thought(stack, batches):
+    found = {}
+    for weight in (0.0, 100.0):
+        spec = f"rmu layer=1 retain_weight={weight}"
+        unlearner = Unlearner(stack, batches["forget"], spec, retain=batches["retain"], batch=8, seeds=[3, 8])
+        found[weight] = torch.stack([loss for _, loss in unlearner.run(2)])
+    assert found[100.0][0].tolist() == pytest.approx(found[0.0][0].tolist(), rel=1e-5)  # nothing has moved yet
+    assert (found[100.0][1] > found[0.0][1] + 1e-3).all()
+
+
 def test_bad_input_is_named_before_any_work(stack, batches):
     forget = batches["forget"]
     empty = {name: value[:0] for name, value in forget.items()}
@@ -141,6 +195,11 @@ def test_bad_input_is_named_before_any_work(stack, batches):
         Unlearner(stack, empty, "shred")
     with pytest.raises(ParameterError, match=r"at most the model's 32"):
         Unlearner(stack, long | {"attention_mask": torch.ones_like(long["input_ids"])}, "shred")
+    mute = forget | {"labels": forget["labels"].index_fill(0, torch.tensor([2]), -100)}
+    with pytest.raises(ParameterError, match=r"'forget'.*an example without answer"):
+        Unlearner(stack, mute, "shred")
+    with pytest.raises(ParameterError, match=r"'layer': got 2 .*at most the model's 1 layers"):
+        Unlearner(stack, forget, "rmu layer=2", retain=forget)
     with pytest.raises(ParameterError, match=r"'top'.*vocabulary"):
         Unlearner(stack, forget, "shred top=100000")
     with pytest.raises(ParameterError, match=r"'share'"):
