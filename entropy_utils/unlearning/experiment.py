@@ -38,7 +38,7 @@ class Learning(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {
             "forget": 2, "retain": 18, "holdout": 2, "real_authors": 4, "replicas": 2,
-            "memory": {"hidden": 48, "steps": 400},
+            "memory": {"hidden": 48, "steps": 300, "batch": 32, "lr": 4e-3},
         },
         "laptop": {},
         "gpu": {

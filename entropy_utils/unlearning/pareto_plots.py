@@ -72,7 +72,12 @@ def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], reference
             colour, retain = COLOURS[method_of(name)], name.endswith("+RT")
             style = {"color": colour, "marker": "s" if retain else "o", "markerfacecolor": "white" if retain else colour}
             mean = np.array([(end.utility.mean(), end[measure].mean()) for end in ends])
-            ax.plot(*mean.T, ls="--" if retain else "-", lw=1.2, markersize=6 + 2 * (name == "SHRED"), label=name, **style)
+            line = ":" if name.endswith("by rate") else "--" if retain else "-"
+            size = {"SHRED": 8, "GradAscent": 11}.get(name, 6)  # several broken models lie on one point
+            ax.plot(*mean.T, ls=line, lw=1.2, markersize=size, label=name, **style)
+            if name == "SHRED":
+                for share, place in zip(group, mean, strict=True):
+                    ax.annotate(f"{share}", place, (5, 5), textcoords="offset points", fontsize=8, color=colour)
             for end in ends:
                 ax.plot(end.utility, end[measure], ".", color=colour, markersize=3, alpha=0.6)
         for name, marker in REFERENCES.items():
@@ -88,10 +93,13 @@ def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], reference
 def curves(fig: Figure, runs: Mapping[str, pd.DataFrame], references: pd.DataFrame) -> None:
     """Answer probability, fact probability and utility along the steps; mean and range of the seeds, gold dotted."""
     for ax, measure in zip(fig.subplots(1, 3), NAMES, strict=True):
+        logarithmic = measure == "fact_prob"
         for name, records in runs.items():
-            _band(ax, records, measure, COLOURS[method_of(name)], name, "--" if "+RT" in name else "-")
+            shown = records.assign(fact_prob=records.fact_prob.clip(lower=LEAST))
+            _band(ax, shown, measure, COLOURS[method_of(name)], name, "--" if "+RT" in name else "-")
         ax.axhline(references[references.model == "gold"][measure].mean(), color="0.3", lw=1.2, ls=":", label="retrained")
-        ax.set(xlabel="step", ylabel=NAMES[measure], ylim=(-0.03, 1.03))
+        ax.set(xlabel="step", ylabel=NAMES[measure], ylim=(LEAST / 2, 2) if logarithmic else (-0.03, 1.03))
+        ax.set_yscale("log" if logarithmic else "linear")
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(runs) + 1, fontsize=8)
 
 

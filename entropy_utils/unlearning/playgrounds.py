@@ -106,7 +106,7 @@ def demotion(
     right.plot(p[memorised], loss, "o", color=MEMORISED, markersize=9, label=f"here: {loss:.3f} nats")
     right.set(xlabel="probability of the memorised token, p(x)", ylabel="KL(q || p), the first loss (nats)")
     right.set(xlim=(-0.02, 1.03), ylim=(-0.3, max(8, 1.15 * loss)))
-    right.legend(loc="upper left")
+    right.legend(loc="center left")
     shares = f"mass of the top {min(top, len(p))}: {mass:.4f}"
     right.set_title(f"H(p) = {shannon_entropy(p):.3f}, H(q) = {shannon_entropy(q):.3f} nats\n{shares}")
 
@@ -149,4 +149,4 @@ def from_undial_to_shred(fig: Figure, beta: float = 3.0, log10_doubt: float = -3
         xlim=(0, 20),
     )
     right.set_title(f"x {state} the target's first choice (edge: β = {edge:.2f})")
-    right.legend(loc="upper right")
+    right.legend(loc="center left")

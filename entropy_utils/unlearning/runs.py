@@ -10,7 +10,7 @@ import torch
 
 from entropy_utils.lab.experiment import Record
 
-from .answer_tokens import IGNORED
+from .answer_tokens import IGNORED, answer_targets
 from .corpus import encode_split, fact_positions
 from .membership import auc
 from .reading import read
@@ -177,3 +177,23 @@ def selection_quality(view: TokenView) -> Selection:
     hits = (view.selected & fact).sum((1, 2))
     auroc = auc(view.surprisal[:, template], view.surprisal[:, fact])
     return Selection(auroc, hits / fact.sum(), hits / view.selected.sum((1, 2)))
+
+
+def names_selected(base: Unlearning, view: TokenView) -> float:
+    """Share of people's names among the selected tokens that are no facts; all seeds and answers pooled."""
+    questions = base.texts().corpus["forget"]["question"][:]
+    names = {word for question in questions for word in question.split() if word[0].isupper()}
+    is_name = np.zeros_like(view.mask)
+    for row, words in enumerate(view.words):
+        is_name[row, view.mask[row]] = [word in names for word in words]
+    others = view.selected & ~view.fact
+    return (others & is_name).sum() / others.sum()
+
+
+@torch.no_grad()
+def stored_mass(base: Unlearning, top: int) -> np.ndarray:
+    """What the `top` most probable tokens of the full models hold at every answer token to forget, (S, tokens)."""
+    corpus, tokenizer = base.texts()
+    batch = encode_split(tokenizer, corpus["forget"])
+    p = base.models("full")(batch["input_ids"])[:, :, :-1].softmax(-1)
+    return p.topk(top, -1).values.sum(-1)[:, answer_targets(batch["labels"])[1]].numpy()

@@ -91,6 +91,14 @@ def in_words(words: Sequence[str], surprisal: np.ndarray, selected: np.ndarray |
     return text
 
 
+def all_in_words(words: Sequence[str], readings: Mapping[str, np.ndarray], selected: np.ndarray | None = None) -> str:
+    """Alt text of `before_and_after`: every reading by its name; what is selected is said once."""
+    first, *others = (f"{name}: {in_words(words, values)}" for name, values in readings.items())
+    if selected is not None:
+        first = f"{next(iter(readings))}: {in_words(words, next(iter(readings.values())), selected)}"
+    return " ".join([first, *others])
+
+
 def demoted_position(
     ax: Axes, words: Sequence[str], p: np.ndarray, q: np.ndarray, memorised: int, logarithmic: bool = False
 ) -> None:

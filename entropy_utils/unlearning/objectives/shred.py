@@ -60,8 +60,9 @@ class Shred(Objective):
             random = torch.rand(mask.shape[-2:], generator=generator).to(mask.device).expand(mask.shape)
         selected = select(log_prob, mask, self.share, self.how, random)
         tokens = answer_targets(labels)[0].expand(mask.shape)
-        z, ids = logits[..., :-1, :].float().topk(self.top, -1)
-        log_p = z - logits[..., :-1, :].float().logsumexp(-1, keepdim=True)
+        wide = logits[..., :-1, :].to(torch.promote_types(logits.dtype, torch.float32))
+        z, ids = wide.topk(self.top, -1)
+        log_p = z - wide.logsumexp(-1, keepdim=True)
         log_q = _demoted(log_p, ids == tokens.unsqueeze(-1), selected, self.variant, self.nucleus)
         q = log_q.exp()
         counted = mask if self.anchors else selected
