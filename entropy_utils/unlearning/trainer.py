@@ -230,7 +230,7 @@ class _Watch(TrainerCallback):
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, **_):
-        if not torch.stack([value.sum().isfinite() for _, value in self.trainer.weights()]).all():
+        if not torch.stack([value.sum(dtype=torch.float32).isfinite() for _, value in self.trainer.weights()]).all():
             what = f"weights that are no finite numbers after update {state.global_step}"
             self.trainer.stop(what, state.global_step)
 

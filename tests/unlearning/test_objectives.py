@@ -176,6 +176,13 @@ def test_ceu_spares_the_first_answer_token():
     assert (moved == (mask & (mask.cumsum(-1) > 1))).all()
 
 
+def test_ceu_with_no_token_left_moves_nothing():
+    _, live, labels = random_case(8)
+    loss, gradient = loss_and_gradient(objective("ceu exempt=50"), live, labels, {})
+    assert loss == 0
+    assert not gradient.any()
+
+
 def test_gradient_ascent_and_grad_diff_against_cross_entropy():
     _, live, labels = random_case(9)
     other, kept_labels = random_case(10)[1:]
