@@ -10,7 +10,12 @@ from typing import Any
 
 
 class LabError(Exception):
-    """Base of the lab's errors: the message is one line and is all that a notebook shows."""
+    """Base of the lab's errors: the message is one line and is all that a notebook shows.
+
+    `history`: what a run had yielded when it raised this, a `History` that `collect` attaches; None elsewhere.
+    """
+
+    history: Any = None
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]

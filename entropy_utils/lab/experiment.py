@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from entropy_utils.lab.errors import BrokenFile, ParameterError
+from entropy_utils.lab.errors import BrokenFile, LabError, ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,7 +239,10 @@ def versions() -> dict[str, str]:
 
 
 def collect(experiment: Experiment, progress: bool = True) -> History:
-    """Run an experiment to its end and return its `History`; an interrupt (Ctrl-C) returns what is there so far."""
+    """Run an experiment to its end and return its `History`; an interrupt (Ctrl-C) returns what is there so far.
+
+    A `LabError` of the run is raised, with what is there so far as its `history`.
+    """
     records, completed, start = [], True, time.perf_counter()
     line, run = _ProgressLine(experiment, progress), experiment.run()
     try:
@@ -248,6 +251,9 @@ def collect(experiment: Experiment, progress: bool = True) -> History:
             line.update(len(records), time.perf_counter() - start)
     except KeyboardInterrupt:
         completed = False
+    except LabError as error:
+        error.history = History.of(experiment, records, time.perf_counter() - start, completed=False)
+        raise
     finally:
         run.close()
     history = History.of(experiment, records, time.perf_counter() - start, completed)

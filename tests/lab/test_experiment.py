@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from entropy_utils.lab import BrokenFile, Experiment, History, ParameterError, collect
+from entropy_utils.lab.errors import LabError
 from tests.lab.toy import Toy
 
 BAD = {
@@ -150,6 +151,20 @@ def test_an_interrupt_returns_what_is_there_and_lets_the_run_clean_up(tmp_path):
     assert not history.completed
     assert closed == [True]
     assert "stopped early" in repr(history)
+
+
+def test_an_error_of_the_lab_carries_what_was_there():
+    class Breaks(Experiment):
+        def run(self):
+            yield from ({"step": step} for step in range(3))
+            raise LabError("step 3: no more")
+
+    with pytest.raises(LabError, match="no more") as found:
+        collect(Breaks(seed=5), progress=False)
+    history = found.value.history
+    assert history.records["step"].tolist() == [0, 1, 2]
+    assert not history.completed
+    assert history.experiment.seed == 5
 
 
 def test_a_record_that_is_not_flat_is_refused():

@@ -1,0 +1,167 @@
+"""The model that has read the corpus: `full` knows the forget set, `gold` was trained without it.
+
+GPT-2 of `transformers`, small: two layers of width 64 with learned positions and an output matrix of its own. All seeds
+train as one stack; what they learn is kept in a cache directory, so that every later run starts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from entropy_utils.lab.experiment import Parameters
+
+from . import answer_tokens, corpus, stacked_gpt2
+from .answer_tokens import IGNORED, answer_places
+from .diverged import Diverged, finite
+from .stacked_gpt2 import StackedGPT2
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+Knowledge = Literal["full", "gold"]
+LEARNED = {
+    "full": ("forget", "retain", "real_authors", "world_facts", "identity"),
+    "gold": ("retain", "real_authors", "world_facts", "identity"),
+}
+"""Splits that each model is trained on, both surfaces of each; nobody sees the holdout."""
+
+
+class Memory(Parameters):
+    """Size of the model and the training that makes it memorise the corpus."""
+
+    hidden: int = Field(64, ge=8, le=4096, multiple_of=8, description="width of the model")
+    layers: int = Field(2, ge=1, le=48, description="transformer layers")
+    heads: int = Field(4, ge=1, le=64, description="attention heads")
+    positions: int = Field(32, ge=8, le=8192, description="longest text", json_schema_extra={"unit": "tokens"})
+    steps: int = Field(800, ge=1, le=1_000_000, description="updates", json_schema_extra={"unit": "updates"})
+    batch: int = Field(64, ge=1, le=65536, description="texts per update")
+    lr: float = Field(2e-3, gt=0, le=1, description="peak learning rate of AdamW")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} and heads {self.heads}: allowed is a hidden that is a multiple of heads")
+        return self
+
+    def model(self, vocabulary: int, seed: int) -> GPT2LMHeadModel:
+        """The untrained model of one seed; the global random state is left as it was."""
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        config = GPT2Config(
+            vocab_size=vocabulary, n_positions=self.positions, n_embd=self.hidden, n_layer=self.layers, n_head=self.heads,
+            activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False,
+            initializer_range=0.4 / self.hidden**0.5, bos_token_id=None, eos_token_id=1, pad_token_id=0,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return GPT2LMHeadModel(config).float()
+
+    def rate(self, step: int) -> float:
+        """Learning rate of update `step` of 0, 1, ...: 50 updates of warm-up, flat up to 60 %, then down to 5 %."""
+        warm, flat = min(50, self.steps), 0.6 * self.steps
+        fall = 1 - max(0.0, step - flat) / (self.steps - flat)
+        return self.lr * min(1, (step + 1) / warm) * max(0.05, fall)
+
+    def train(self, texts: Mapping[str, Tensor], vocabulary: int, seeds: Sequence[int], device: str = "cpu") -> StackedGPT2:
+        """One model per seed on `texts`, as one stack; each starts from its own weights and draws its own batches.
+
+        `Diverged` names the seeds whose weights are no finite numbers, looked at every 50 updates and at the end.
+        """
+        models = [self.model(vocabulary, seed) for seed in seeds]
+        stack = StackedGPT2(models[0].config, [model.state_dict() for model in models]).to(device)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        ids, lengths = texts["input_ids"], texts["attention_mask"].sum(-1)
+        at, answers = answer_places(texts["labels"])
+        optimizer = torch.optim.AdamW(stack.parameters(), lr=self.lr, weight_decay=0.01, fused=True)
+        for step in range(self.steps):
+            rows = torch.stack([torch.randint(len(ids), (self.batch,), generator=generator) for generator in generators])
+            places, tokens = at[rows], answers[rows]
+            longest, most = int(lengths[rows].max()), int((tokens != IGNORED).sum(-1).max())
+            places = places[..., :most].clamp(max=longest - 1)  # those behind an answer's end carry no loss
+            logits = stack.output(ids[rows, :longest].to(device), places=places.to(device)).logits
+            loss = F.cross_entropy(logits.flatten(0, 2), tokens[..., :most].flatten().to(device), reduction="none")
+            count = (tokens != IGNORED).sum((-2, -1)).to(device)
+            loss = (loss.view(len(seeds), -1).sum(-1) / count).sum()
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if (step + 1) % 50 == 0 or step + 1 == self.steps:
+                good = finite(stack.parameters()).tolist()
+                if not all(good):
+                    bad = ", ".join(str(seed) for seed, is_good in zip(seeds, good, strict=True) if not is_good)
+                    raise Diverged(f"memorising, seed {bad}: no finite weights after {step + 1} updates", step + 1)
+        return stack
+
+
+def memorised(
+    memory: Memory,
+    texts: Mapping[str, Dataset],
+    tokenizer: PreTrainedTokenizerFast,
+    seeds: Sequence[int],
+    knowledge: Knowledge = "full",
+    device: str = "cpu",
+) -> StackedGPT2:
+    """The models of `seeds` that know the corpus `texts`, from the cache where they are, else trained and kept."""
+    splits = [texts[name] for name in LEARNED[knowledge]]
+    batch = corpus.encode(
+        tokenizer,
+        [text for split in splits for column in ("question", "paraphrased_question") for text in split[column]],
+        [text for split in splits for column in ("answer", "paraphrased_answer") for text in split[column]],
+        memory.positions,
+    )
+    paths = {seed: cache_directory() / f"{knowledge}-{seed}-{_key(memory, batch, seed)}.safetensors" for seed in seeds}
+    missing = [seed for seed in dict.fromkeys(seeds) if not _whole(paths[seed])]
+    if missing:
+        trained = memory.train(batch, len(tokenizer), missing, device)
+        for replica, seed in enumerate(missing):
+            paths[seed].parent.mkdir(parents=True, exist_ok=True)
+            part = paths[seed].with_suffix(f".{os.getpid()}.part")
+            save_file({name: tensor.cpu().contiguous() for name, tensor in trained.state(replica).items()}, part)
+            part.replace(paths[seed])
+    return StackedGPT2(memory.model(len(tokenizer), 0).config, [load_file(paths[seed]) for seed in seeds]).to(device)
+
+
+def cache_directory() -> Path:
+    """Where trained models are kept: $ENTROPY_CACHE_DIR, else the user's cache directory."""
+    import pooch
+
+    return Path(os.environ.get("ENTROPY_CACHE_DIR") or pooch.os_cache("entropy_collection")) / "memory"
+
+
+def _whole(path: Path) -> bool:
+    """Whether a kept model is there and readable; a damaged file counts as missing and is written anew."""
+    try:
+        with safe_open(path, "pt") as kept:
+            return bool(kept.keys())
+    except (FileNotFoundError, SafetensorError):
+        return False
+
+
+@cache
+def _code() -> bytes:
+    """The sources that decide a trained model: what an older version trained is not taken for this one's."""
+    modules = (answer_tokens, stacked_gpt2, sys.modules[__name__])
+    return b"".join(Path(module.__file__).read_bytes() for module in modules)
+
+
+def _key(memory: Memory, batch: Mapping[str, Tensor], seed: int) -> str:
+    settings = json.dumps({"seed": seed, **memory.model_dump()}, sort_keys=True).encode()
+    texts = b"".join(batch[name].numpy().tobytes() for name in ("input_ids", "labels"))
+    return hashlib.sha256(settings + texts + _code()).hexdigest()[:16]

@@ -1,0 +1,111 @@
+"""Several small GPT-2 models of one shape, run as one stacked batch.
+
+Tiny models are bound by the overhead of calls: three in one batched matrix product cost little more than one. Weights lie
+along a leading axis of size S; a test compares with `transformers.GPT2LMHeadModel`, which the weights come from and can
+go back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from entropy_utils.lab.errors import ParameterError
+
+from .objectives.base import Output
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config
+
+ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh"}
+
+
+class StackedGPT2(nn.Module):
+    """S GPT-2 models without dropout, every weight with a leading axis S; models never see each other."""
+
+    def __init__(self, config: GPT2Config, states: Sequence[Mapping[str, Tensor]]):
+        """config: that of each model; states: one state dict of a `GPT2LMHeadModel` per model."""
+        super().__init__()
+        plain = config.model_type == "gpt2" and config.activation_function in ACTIVATIONS
+        if not plain or config.resid_pdrop or config.embd_pdrop or config.attn_pdrop or config.tie_word_embeddings:
+            raise ParameterError.of("config", config.model_type, "gpt2 with gelu, untied, without dropout", "argument")
+        self.config, self.replicas = config, len(states)
+        for name in states[0]:
+            stacked = torch.stack([state[name].detach().float() for state in states])
+            if name == "lm_head.weight":  # (V, d) as nn.Linear keeps it; the other weights are (in, out) already
+                stacked = stacked.mT.contiguous()
+            self.register_parameter(_flat(name), nn.Parameter(stacked))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (S, N, L, V) of ids (N, L), read by every model, or (S, N, L), each model its own."""
+        return self.output(ids).logits
+
+    def output(self, ids: Tensor, layer: int | None = None, places: Tensor | None = None) -> Output:
+        """Logits, and the activations (S, N, L, d) that enter layer number `layer` (`hidden_states[layer]`) if asked for.
+
+        places (S, N, A): the positions whose logits (S, N, A, V) are wanted; the last layer computes no others.
+        ParameterError: sequences longer than the model.
+        """
+        c = self.config
+        length = ids.shape[-1]
+        if length > c.n_positions:
+            raise ParameterError.of("input_ids", f"{length} tokens", f"at most the model's {c.n_positions}", "argument")
+        ids = ids.expand(self.replicas, *ids.shape[-2:])
+        offset = torch.arange(self.replicas, device=ids.device).view(-1, 1, 1) * c.vocab_size
+        x = F.embedding(ids + offset, self._get("transformer.wte.weight").flatten(0, 1))
+        x = (x + self._get("transformer.wpe.weight")[:, None, :length]).flatten(1, 2)
+        rows, hidden = ids.shape[1], None
+        for number in range(c.n_layer):
+            if number == layer:
+                hidden = x
+            at = f"transformer.h.{number}."
+            qkv = self._affine(self._norm(x, at + "ln_1"), at + "attn.c_attn").unflatten(1, (rows, length))
+            if places is not None and number == c.n_layer - 1:
+                x = _at(x.unflatten(1, (rows, length)), places).flatten(1, 2)
+                visible = torch.arange(length, device=ids.device) <= places.unsqueeze(-1)
+                how = {"attn_mask": visible.flatten(0, 1).unsqueeze(1)}
+                query, length = _at(qkv[..., : c.n_embd], places), places.shape[-1]
+            else:
+                query, how = qkv[..., : c.n_embd], {"is_causal": True}
+            parts = (query, *qkv.split(c.n_embd, -1)[1:])
+            heads = (part.flatten(0, 1).unflatten(-1, (c.n_head, -1)).transpose(1, 2) for part in parts)
+            mixed = F.scaled_dot_product_attention(*heads, **how)
+            mixed = mixed.transpose(1, 2).reshape(self.replicas, rows * length, -1)
+            x = x + self._affine(mixed, at + "attn.c_proj")
+            y = self._affine(self._norm(x, at + "ln_2"), at + "mlp.c_fc")
+            y = F.gelu(y, approximate=ACTIVATIONS[c.activation_function])
+            x = x + self._affine(y, at + "mlp.c_proj")
+        x = self._norm(x, "transformer.ln_f")
+        if layer == c.n_layer:
+            hidden = x
+        logits = torch.bmm(x, self._get("lm_head.weight")).unflatten(1, (rows, length))
+        return Output(logits, None if hidden is None else hidden.unflatten(1, (rows, length)))
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        """State dict of one model, as `GPT2LMHeadModel.load_state_dict` takes it."""
+        found = {name.replace("/", "."): tensor[replica].detach().clone() for name, tensor in self.named_parameters()}
+        found["lm_head.weight"] = found["lm_head.weight"].T.contiguous()
+        return found
+
+    def _get(self, name: str) -> Tensor:
+        return getattr(self, _flat(name))
+
+    def _affine(self, x: Tensor, name: str) -> Tensor:
+        return torch.baddbmm(self._get(name + ".bias")[:, None], x, self._get(name + ".weight"))
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        x = F.layer_norm(x, x.shape[-1:], eps=self.config.layer_norm_epsilon)
+        return torch.addcmul(self._get(name + ".bias")[:, None], x, self._get(name + ".weight")[:, None])
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    """The rows (S, N, A, d) of x (S, N, L, d) at `places` (S, N, A)."""
+    return x.gather(2, places.unsqueeze(-1).expand(*places.shape, x.shape[-1]))
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "/")  # nn.Module allows no dot in the name of a parameter

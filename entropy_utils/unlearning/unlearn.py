@@ -1,0 +1,158 @@
+"""The unlearning loop: one objective on a stack of models, every seed with its own order of examples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from entropy_utils.lab.errors import ParameterError
+
+from .answer_tokens import check_answers
+from .diverged import Diverged, finite
+from .objectives import Objective, Output, Retained, objective
+from .stacked_gpt2 import StackedGPT2
+
+
+class Unlearner:
+    """Unlearn the examples of `forget` from copies of `models`, step by step.
+
+    `forget` and `retain` are batches (N, L) as of `encode`; `method` an objective or its text. AdamW at a constant rate.
+    The frozen models are read once, here. Each seed draws its own order of the forget examples (a new one when fewer
+    than `batch` are left) and its own retain examples, so that it does the same in any stack.
+
+    `models` is the stack under training: read it between steps. If a loss, or a weight after an update, is no finite
+    number, `Diverged` names the step, and `models` goes back to the last weights whose loss was finite. ParameterError,
+    before any work: no forget or retain examples, one without answer, texts longer than the model, coefficients that do
+    not fit it.
+    """
+
+    def __init__(
+        self,
+        models: StackedGPT2,
+        forget: Mapping[str, Tensor],
+        method: Objective | str,
+        *,
+        retain: Mapping[str, Tensor] | None = None,
+        batch: int = 4,
+        lr: float = 3e-4,
+        weight_decay: float = 0.01,
+        seeds: Sequence[int] | None = None,
+    ):
+        self.objective = objective(method)
+        self.objective.check(models.config.vocab_size, models.config.n_layer)
+        self.seeds = list(range(models.replicas)) if seeds is None else list(seeds)
+        if len(self.seeds) != models.replicas:
+            raise ParameterError.of("seeds", self.seeds, f"one for each of the {models.replicas} models")
+        if self.objective.needs_retain and retain is None:
+            raise ParameterError.of("retain", retain, f"a batch to keep, for {self.objective.name} has retain_weight > 0")
+        given = {"forget": forget} | ({"retain": retain} if self.objective.needs_retain else {})
+        for name, texts in given.items():
+            check_answers(name, texts, models.config.n_positions)
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ParameterError.of("batch", batch, "an integer of at least 1")
+        self.device = next(models.parameters()).device
+        self.batch, self.step_count = min(batch, len(forget["input_ids"])), 0
+        self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self._order = [torch.empty(0, dtype=torch.long) for _ in self.seeds]
+        self._texts = {name: _trimmed(texts, self.device) for name, texts in given.items()}
+        self._targets = self._prepare(models)
+        self.models = copy.deepcopy(models)
+        self._parameters = list(self.models.parameters())
+        self._good, self._good_count = [p.detach().clone() for p in self._parameters], 0
+        self.optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def _prepare(self, models: StackedGPT2) -> dict[str, dict[str, Tensor]]:
+        """The objective's targets per example, each (S, N, ...)."""
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in self._texts}
+        if self.objective.prepares:
+            ids, labels = self._texts["forget"]
+            frozen = self._output(models, ids)
+            parts = [  # one model at a time, so that its random choices do not depend on the others
+                self.objective.prepare(Output(*(None if x is None else x[s : s + 1] for x in frozen)), labels, generator)
+                for s, generator in enumerate(self.generators)
+            ]
+            found["forget"] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        if self.objective.prepares_retain:
+            ids, labels = self._texts["retain"]
+            found["retain"] = self.objective.prepare_retain(self._output(models, ids), labels)
+        return found
+
+    def _output(self, models: StackedGPT2, ids: Tensor) -> Output:
+        return models.output(ids, layer=self.objective.layer if "hidden" in self.objective.needs else None)
+
+    def step(self, active: Tensor | None = None) -> Tensor:
+        """One update; the loss of each model before it, (S,). Models that are not `active` (S,) stay as they are."""
+        rows = torch.stack([self._next(s) for s in range(len(self.seeds))]).to(self.device)
+        loss = self._loss(rows)
+        counted = loss if active is None else loss[active]
+        bad = ~loss.detach().isfinite() if active is None else ~loss.detach().isfinite() & active
+        if bad.any():
+            self._stop(bad, f"loss {loss[bad][0].item()} in update")
+        for kept, p in zip(self._good, self._parameters, strict=True):
+            kept.copy_(p.detach())
+        self._good_count = self.step_count
+        self.optimizer.zero_grad()
+        counted.sum().backward()
+        self.optimizer.step()
+        if active is not None:
+            with torch.no_grad():
+                for kept, p in zip(self._good, self._parameters, strict=True):
+                    p[~active] = kept[~active]
+        if (bad := ~finite(self._parameters)).any():
+            self._stop(bad, "weights that are no finite numbers after update")
+        self.step_count += 1
+        return loss.detach()
+
+    def run(self, steps: int) -> Iterator[tuple[int, Tensor]]:
+        """`steps` updates; after each its number, from 1 on over the life of the unlearner, and the losses (S,)."""
+        for _ in range(steps):
+            loss = self.step()
+            yield self.step_count, loss
+
+    def _loss(self, rows: Tensor) -> Tensor:
+        retained = None
+        if "retain" in self._texts:
+            count = len(self._texts["retain"][0])
+            drawn = [torch.randint(count, (self.batch,), generator=generator) for generator in self.generators]
+            retain = torch.stack(drawn).to(self.device)
+            retained = Retained(*self._live("retain", retain), self._cut("retain", retain))
+        live, labels = self._live("forget", rows)
+        return self.objective.loss(live, labels, self._cut("forget", rows), retained)
+
+    def _live(self, name: str, rows: Tensor) -> tuple[Output, Tensor]:
+        """What the models say about rows (S, B) of `forget` or `retain`, and their labels."""
+        ids, labels = self._texts[name]
+        return self._output(self.models, ids[rows]), labels[rows]
+
+    def _cut(self, name: str, rows: Tensor) -> dict[str, Tensor]:
+        """Targets (S, B, ...) of the rows (S, B) that each model sees."""
+        models = torch.arange(len(rows), device=rows.device)[:, None]
+        return {key: value[models, rows] for key, value in self._targets[name].items()}
+
+    def _next(self, s: int) -> Tensor:
+        """The forget examples of the next batch of model number s."""
+        if len(self._order[s]) < self.batch:
+            self._order[s] = torch.randperm(len(self._texts["forget"][0]), generator=self.generators[s])
+        rows, self._order[s] = self._order[s][: self.batch], self._order[s][self.batch :]
+        return rows
+
+    @torch.no_grad()
+    def _stop(self, bad: Tensor, what: str) -> None:
+        """Put the last good weights back and raise; `bad` (S,) are the models that broke."""
+        for kept, p in zip(self._good, self._parameters, strict=True):
+            p.copy_(kept)
+        which = ", ".join(str(seed) for seed, is_bad in zip(self.seeds, bad.tolist(), strict=True) if is_bad)
+        step, good = self.step_count + 1, self._good_count
+        self.step_count = good
+        where = f"models are back at the last finite loss, after {good} updates" if good else "models are as given"
+        raise Diverged(f"{what} {step} of {self.objective.name}, seed {which}: {where}", step, good)
+
+
+def _trimmed(texts: Mapping[str, Tensor], device) -> tuple[Tensor, Tensor]:
+    """Ids and labels without columns that are padding in every row."""
+    length = int(texts["attention_mask"].sum(-1).max())
+    return texts["input_ids"][:, :length].to(device), texts["labels"][:, :length].to(device)
