@@ -24,11 +24,6 @@ def best_utility(runs: Iterable[pd.DataFrame], fact_prob: float = 0.05) -> pd.Se
     return pd.DataFrame([end.utility.where(end.fact_prob <= fact_prob, 0.0) for end in ends]).max()
 
 
-def anchor_gain(with_anchors: pd.DataFrame, without: pd.DataFrame) -> pd.Series:
-    """Utility that the anchors are worth, per seed."""
-    return at_end(with_anchors).utility - at_end(without).utility
-
-
 def smallest_step(series: Iterable[pd.Series]) -> pd.Series:
     """Smallest increase from one series to the next, per seed: positive where the order holds."""
     return pd.DataFrame(list(series)).diff().iloc[1:].min()

@@ -30,11 +30,6 @@ def test_only_runs_that_forgot_compete_for_the_best_utility():
     assert measures.best_utility(runs[1:]).to_dict() == {3: 0.6, 4: 0.0}
 
 
-def test_what_anchors_are_worth():
-    gain = measures.anchor_gain(run(utility=(0.7, 0.8)), run(utility=(0.4, 0.9)))
-    assert gain.to_dict() == pytest.approx({3: 0.3, 4: -0.1})
-
-
 def test_an_order_is_judged_in_every_seed():
     series = [pd.Series({3: 0.1, 4: 0.3}), pd.Series({3: 0.2, 4: 0.2}), pd.Series({3: 0.6, 4: 0.5})]
     assert measures.smallest_step(series).to_dict() == pytest.approx({3: 0.1, 4: -0.1})
