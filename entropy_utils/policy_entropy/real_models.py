@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import queue
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -15,6 +13,7 @@ from pydantic import Field, model_validator
 
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Experiment, Record
+from entropy_utils.language_model.trainer_records import trainer_records
 
 from .interventions import AnyIntervention, NoIntervention
 from .verifiable_rewards import LOCAL, SOURCES, known, load_model, questions, reward_of
@@ -171,44 +170,13 @@ class RealGRPO(Experiment):
         return trainer, Exam(rows.select(range(len(rows) - held_out, len(rows))), reward)
 
     def _records(self, trainer: EntropyGRPOTrainer, exam: Exam, checkpoint: str | None) -> Iterator[Record]:
-        """Train in a thread of its own and pass its records on; what goes wrong there is raised here."""
-        from transformers import PrinterCallback, TrainerCallback
+        def records(updates: int, logs: dict) -> Iterator[Record]:
+            if "entropy" in logs:
+                step, every = updates // self.updates - 1, self.evaluate_every
+                asked = every and (step % every == 0 or step == self.steps - 1)
+                yield self.record(step, exam.accuracy(trainer) if asked else None, logs)
 
-        experiment, found, stop, threads = self, queue.SimpleQueue(), threading.Event(), torch.get_num_threads()
-
-        class Reporter(TrainerCallback):
-            def on_log(self, args, state, control, logs=None, **_):
-                if logs and "entropy" in logs:
-                    step = state.global_step // experiment.updates - 1
-                    every = experiment.evaluate_every
-                    accuracy = None
-                    if every and (step % every == 0 or step == experiment.steps - 1):
-                        accuracy = exam.accuracy(trainer)
-                    found.put(experiment.record(step, accuracy, logs))
-
-            def on_step_end(self, args, state, control, **_):
-                control.should_training_stop |= stop.is_set()
-
-        def train() -> None:
-            torch.set_num_threads(threads)
-            try:
-                trainer.train(resume_from_checkpoint=checkpoint)
-                found.put(None)
-            except BaseException as error:  # whatever it is, the reader gets it
-                found.put(error)
-
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Reporter())
-        worker = threading.Thread(target=train, name="training", daemon=True)
-        worker.start()
-        try:
-            while (item := found.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
-            worker.join()
+        yield from trainer_records(trainer, records, checkpoint)
 
     def record(self, step: int, accuracy: float | None, logs: dict) -> Record:
         """One record from what the trainer logs after a rollout."""

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from pydantic import Field, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Parameters
 from entropy_utils.language_model import models, stacked, tiny_causal_lm
+from entropy_utils.language_model.kept_models import code_hash, kept_states
 from entropy_utils.language_model.stacked import StackedLlama
 
 from . import tasks
@@ -86,40 +84,18 @@ class WarmUp(Parameters):
 
 def warm_policy(warm_up: WarmUp, task: Task, seeds: list[int], device: str = "cpu") -> StackedLlama:
     """The warmed-up policies of `seeds`, from the cache where they are, trained and kept where they are not."""
-    paths = {seed: cache_directory() / f"{_key(warm_up, task, seed)}.safetensors" for seed in seeds}
-    missing = [seed for seed in seeds if not _whole(paths[seed])]
-    if missing:
+
+    def train(missing: list[int]) -> list[dict[str, Tensor]]:
         trained = warm_up.train(task, missing, device)
-        for replica, seed in enumerate(missing):
-            paths[seed].parent.mkdir(parents=True, exist_ok=True)
-            part = paths[seed].with_suffix(f".{os.getpid()}.part")
-            save_file({name: tensor.cpu().contiguous() for name, tensor in trained.state(replica).items()}, part)
-            part.replace(paths[seed])
-    states = [load_file(paths[seed]) for seed in seeds]
-    return StackedLlama(warm_up.model(task, 0).config, states).to(device)
+        return [trained.state(replica) for replica in range(len(missing))]
 
-
-def _whole(path: Path) -> bool:
-    """Whether a kept model is there and readable; a damaged file counts as missing and is written anew."""
-    try:
-        with safe_open(path, "pt") as kept:
-            return bool(kept.keys())
-    except (FileNotFoundError, SafetensorError):
-        return False
-
-
-def cache_directory() -> Path:
-    """Where warmed-up models are kept: $ENTROPY_CACHE_DIR, else the user's cache directory."""
-    import pooch
-
-    return Path(os.environ.get("ENTROPY_CACHE_DIR") or pooch.os_cache("entropy_collection")) / "warm_up"
+    states = kept_states("warm_up", {seed: _key(warm_up, task, seed) for seed in seeds}, train)
+    return StackedLlama(warm_up.model(task, 0).config, [states[seed] for seed in seeds]).to(device)
 
 
 @cache
 def _code() -> str:
-    """Hash of the sources that decide a warmed-up model: what an older version trained is not taken for this one's."""
-    modules = (tasks, models, stacked, sys.modules[__name__])
-    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
+    return code_hash(tasks, models, stacked, sys.modules[__name__])
 
 
 def _key(warm_up: WarmUp, task: Task, seed: int) -> str:

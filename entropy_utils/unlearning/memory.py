@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Parameters
+from entropy_utils.language_model.kept_models import code_hash, kept_states
 
 from . import answer_tokens, corpus, stacked_gpt2
 from .answer_tokens import IGNORED, answer_places
@@ -126,42 +123,21 @@ def memorised(
         [text for split in splits for column in ("answer", "paraphrased_answer") for text in split[column]],
         memory.positions,
     )
-    paths = {seed: cache_directory() / f"{knowledge}-{seed}-{_key(memory, batch, seed)}.safetensors" for seed in seeds}
-    missing = [seed for seed in dict.fromkeys(seeds) if not _whole(paths[seed])]
-    if missing:
+
+    def train(missing: list[int]) -> list[dict[str, Tensor]]:
         trained = memory.train(batch, len(tokenizer), missing, device)
-        for replica, seed in enumerate(missing):
-            paths[seed].parent.mkdir(parents=True, exist_ok=True)
-            part = paths[seed].with_suffix(f".{os.getpid()}.part")
-            save_file({name: tensor.cpu().contiguous() for name, tensor in trained.state(replica).items()}, part)
-            part.replace(paths[seed])
-    return StackedGPT2(memory.model(len(tokenizer), 0).config, [load_file(paths[seed]) for seed in seeds]).to(device)
+        return [trained.state(replica) for replica in range(len(missing))]
 
-
-def cache_directory() -> Path:
-    """Where trained models are kept: $ENTROPY_CACHE_DIR, else the user's cache directory."""
-    import pooch
-
-    return Path(os.environ.get("ENTROPY_CACHE_DIR") or pooch.os_cache("entropy_collection")) / "memory"
-
-
-def _whole(path: Path) -> bool:
-    """Whether a kept model is there and readable; a damaged file counts as missing and is written anew."""
-    try:
-        with safe_open(path, "pt") as kept:
-            return bool(kept.keys())
-    except (FileNotFoundError, SafetensorError):
-        return False
+    states = kept_states("memory", {seed: f"{knowledge}-{seed}-{_key(memory, batch, seed)}" for seed in seeds}, train)
+    return StackedGPT2(memory.model(len(tokenizer), 0).config, [states[seed] for seed in seeds]).to(device)
 
 
 @cache
-def _code() -> bytes:
-    """The sources that decide a trained model: what an older version trained is not taken for this one's."""
-    modules = (answer_tokens, stacked_gpt2, sys.modules[__name__])
-    return b"".join(Path(module.__file__).read_bytes() for module in modules)
+def _code() -> str:
+    return code_hash(answer_tokens, stacked_gpt2, sys.modules[__name__])
 
 
 def _key(memory: Memory, batch: Mapping[str, Tensor], seed: int) -> str:
     settings = json.dumps({"seed": seed, **memory.model_dump()}, sort_keys=True).encode()
     texts = b"".join(batch[name].numpy().tobytes() for name in ("input_ids", "labels"))
-    return hashlib.sha256(settings + texts + _code()).hexdigest()[:16]
+    return hashlib.sha256(settings + texts + _code().encode()).hexdigest()[:16]

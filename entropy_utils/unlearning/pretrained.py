@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from pydantic import Field, model_validator
 
 from entropy_utils.lab.errors import DataUnavailable, ParameterError
 from entropy_utils.lab.experiment import Experiment, Record
+from entropy_utils.language_model.trainer_records import trainer_records
 
 from .diverged import Diverged
 from .evaluation import KEPT, Evaluation
@@ -206,37 +205,8 @@ class PretrainedUnlearning(Experiment):
             yield {"step": step, "seed": self.seed, "loss": loss, **found}
 
     def _training(self, trainer: UnlearningTrainer, evaluation: Evaluation, checkpoint: str | None) -> Iterator[Record]:
-        """Train in a thread of its own and pass its records on; what goes wrong there is raised here."""
-        from transformers import PrinterCallback, TrainerCallback
+        def records(step: int, logs: dict) -> Iterator[Record]:
+            if "loss" in logs and step in self._evaluated_at:
+                yield from self._record(trainer, evaluation, step, logs["loss"])
 
-        experiment, found, stop, threads = self, queue.SimpleQueue(), threading.Event(), torch.get_num_threads()
-
-        class Reporter(TrainerCallback):
-            def on_log(self, args, state, control, logs=None, **_):
-                if logs and "loss" in logs and state.global_step in experiment._evaluated_at:
-                    for record in experiment._record(trainer, evaluation, state.global_step, logs["loss"]):
-                        found.put(record)
-
-            def on_step_end(self, args, state, control, **_):
-                control.should_training_stop |= stop.is_set()
-
-        def train() -> None:
-            torch.set_num_threads(threads)
-            try:
-                trainer.train(resume_from_checkpoint=checkpoint)
-                found.put(None)
-            except BaseException as error:  # whatever it is, the reader gets it
-                found.put(error)
-
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Reporter())
-        worker = threading.Thread(target=train, name="training", daemon=True)
-        worker.start()
-        try:
-            while (item := found.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
-            worker.join()
+        yield from trainer_records(trainer, records, checkpoint)

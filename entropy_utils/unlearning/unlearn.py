@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
 
-from .answer_tokens import check_answers
+from .answer_tokens import IGNORED, answer_places, check_answers
 from .diverged import Diverged, finite
 from .objectives import Objective, Output, Retained, objective
 from .stacked_gpt2 import StackedGPT2
@@ -57,7 +59,8 @@ class Unlearner:
         self.batch, self.step_count = min(batch, len(forget["input_ids"])), 0
         self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         self._order = [torch.empty(0, dtype=torch.long) for _ in self.seeds]
-        self._texts = {name: _trimmed(texts, self.device) for name, texts in given.items()}
+        whole = "hidden" in self.objective.needs  # activations are wanted at other places than the logits of the answers
+        self._texts = {name: _Texts.of(texts, self.device, whole) for name, texts in given.items()}
         self._targets = self._prepare(models)
         self.models = copy.deepcopy(models)
         self._parameters = list(self.models.parameters())
@@ -69,20 +72,21 @@ class Unlearner:
         """The objective's targets per example, each (S, N, ...)."""
         found: dict[str, dict[str, Tensor]] = {name: {} for name in self._texts}
         if self.objective.prepares:
-            ids, labels = self._texts["forget"]
-            frozen = self._output(models, ids)
-            parts = [  # one model at a time, so that its random choices do not depend on the others
-                self.objective.prepare(Output(*(None if x is None else x[s : s + 1] for x in frozen)), labels, generator)
-                for s, generator in enumerate(self.generators)
-            ]
+            texts = self._texts["forget"]
+            frozen, parts = self._output(models, texts), []
+            for s, generator in enumerate(self.generators):  # one by one: random choices do not depend on other models
+                one = Output(*(None if x is None else x[s : s + 1] for x in frozen))
+                parts.append(self.objective.prepare(one, texts.labels, generator))
             found["forget"] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         if self.objective.prepares_retain:
-            ids, labels = self._texts["retain"]
-            found["retain"] = self.objective.prepare_retain(self._output(models, ids), labels)
+            texts = self._texts["retain"]
+            found["retain"] = self.objective.prepare_retain(self._output(models, texts), texts.labels)
         return found
 
-    def _output(self, models: StackedGPT2, ids: Tensor) -> Output:
-        return models.output(ids, layer=self.objective.layer if "hidden" in self.objective.needs else None)
+    def _output(self, models: StackedGPT2, texts: _Texts) -> Output:
+        if texts.places is None:
+            return models.output(texts.ids, layer=self.objective.layer)
+        return models.output(texts.ids, places=texts.places.expand(models.replicas, -1, -1))
 
     def step(self, active: Tensor | None = None) -> Tensor:
         """One update; the loss of each model before it, (S,). Models that are not `active` (S,) stay as they are."""
@@ -116,7 +120,7 @@ class Unlearner:
     def _loss(self, rows: Tensor) -> Tensor:
         retained = None
         if "retain" in self._texts:
-            count = len(self._texts["retain"][0])
+            count = len(self._texts["retain"].ids)
             drawn = [torch.randint(count, (self.batch,), generator=generator) for generator in self.generators]
             retain = torch.stack(drawn).to(self.device)
             retained = Retained(*self._live("retain", retain), self._cut("retain", retain))
@@ -125,8 +129,8 @@ class Unlearner:
 
     def _live(self, name: str, rows: Tensor) -> tuple[Output, Tensor]:
         """What the models say about rows (S, B) of `forget` or `retain`, and their labels."""
-        ids, labels = self._texts[name]
-        return self._output(self.models, ids[rows]), labels[rows]
+        texts = self._texts[name].cut(rows)
+        return self._output(self.models, texts), texts.labels
 
     def _cut(self, name: str, rows: Tensor) -> dict[str, Tensor]:
         """Targets (S, B, ...) of the rows (S, B) that each model sees."""
@@ -136,7 +140,7 @@ class Unlearner:
     def _next(self, s: int) -> Tensor:
         """The forget examples of the next batch of model number s."""
         if len(self._order[s]) < self.batch:
-            self._order[s] = torch.randperm(len(self._texts["forget"][0]), generator=self.generators[s])
+            self._order[s] = torch.randperm(len(self._texts["forget"].ids), generator=self.generators[s])
         rows, self._order[s] = self._order[s][: self.batch], self._order[s][self.batch :]
         return rows
 
@@ -152,7 +156,26 @@ class Unlearner:
         raise Diverged(f"{what} {step} of {self.objective.name}, seed {which}: {where}", step, good)
 
 
-def _trimmed(texts: Mapping[str, Tensor], device) -> tuple[Tensor, Tensor]:
-    """Ids and labels without columns that are padding in every row."""
-    length = int(texts["attention_mask"].sum(-1).max())
-    return texts["input_ids"][:, :length].to(device), texts["labels"][:, :length].to(device)
+class _Texts(NamedTuple):
+    """Examples (N, L) without columns that are padding in every row.
+
+    Only the logits at `places` (N, A) are worked out, and `labels` (N, A) is their sequence: the shifted frame of the
+    objectives holds the answer and nothing else. Without `places` it is that of the ids.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    places: Tensor | None
+
+    @classmethod
+    def of(cls, texts: Mapping[str, Tensor], device, whole: bool) -> _Texts:
+        length = int(texts["attention_mask"].sum(-1).max())
+        ids, labels, places = texts["input_ids"][:, :length], texts["labels"][:, :length], None
+        if not whole:  # the frame has one place more than answer tokens, and drops its last
+            places, tokens = answer_places(labels)
+            places, labels = F.pad(places, (0, 1), value=length - 1), F.pad(tokens, (1, 0), value=IGNORED)
+        return cls(*(None if part is None else part.to(device) for part in (ids, labels, places)))
+
+    def cut(self, rows: Tensor) -> _Texts:
+        """The rows (S, B) that each model sees."""
+        return _Texts(*(None if part is None else part[rows] for part in self))

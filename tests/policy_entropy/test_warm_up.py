@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.policy_entropy.grpo import GRPO
 from entropy_utils.policy_entropy.tasks import DigitSum, NoisyLookup
-from entropy_utils.policy_entropy.warm_up import WarmUp, cache_directory, warm_policy
+from entropy_utils.policy_entropy.warm_up import WarmUp, warm_policy
 
 TINY = WarmUp(hidden=16, layers=1, heads=2, steps=3, batch=4)
 
@@ -42,8 +42,7 @@ def test_trained_once_per_seed(trained, tmp_path):
     assert trained == [[3, 5], [4]]
     assert same(mixed, first, 0, 1)
     assert same(mixed, first, 2, 0)
-    assert cache_directory() == tmp_path / "cache" / "warm_up"
-    assert {path.suffix for path in cache_directory().iterdir()} == {".safetensors"}
+    assert {path.suffix for path in (tmp_path / "cache" / "warm_up").iterdir()} == {".safetensors"}
 
 
 OTHER = [{"hidden": 24}, {"layers": 2}, {"heads": 1}, {"steps": 4}, {"batch": 5}, {"lr": 1e-3}]
