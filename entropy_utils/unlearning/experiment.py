@@ -38,7 +38,7 @@ class Learning(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {
             "forget": 2, "retain": 18, "holdout": 2, "real_authors": 4, "replicas": 2,
-            "memory": {"hidden": 48, "steps": 300, "batch": 32, "lr": 4e-3},
+            "memory": {"hidden": 48, "steps": 250, "batch": 32, "lr": 5e-3},
         },
         "laptop": {},
         "gpu": {
@@ -89,7 +89,7 @@ class Unlearning(Learning):
     """
 
     profiles: ClassVar[dict[str, dict]] = {
-        "smoke": {**Learning.profiles["smoke"], "steps": 100, "every": 50},
+        "smoke": {**Learning.profiles["smoke"], "steps": 60, "every": 30},
         "laptop": {},
         "gpu": {**Learning.profiles["gpu"], "steps": 3200, "every": 400},
     }
@@ -158,7 +158,9 @@ class Relearning(Unlearning):
     Nothing is measured while it unlearns, so `every` has no effect; the training on is measured every `look_every` updates.
     """
 
-    data: Literal["forget", "retain"] = Field("forget", description="what the unlearned models are trained on")
+    data: Literal["forget", "retain", "both"] = Field(
+        "both", description="what the unlearned models are trained on; both: one after the other, each from the same start"
+    )
     further_steps: int = Field(60, ge=1, le=1_000_000, description="updates of that training")
     further_batch: int = Field(8, ge=1, le=4096, description="answers per update")
     further_lr: float = Field(3e-4, gt=0, le=1, description="its learning rate", json_schema_extra={"scale": "log"})
@@ -172,7 +174,9 @@ class Relearning(Unlearning):
         self._check()
         further = {"steps": self.further_steps, "lr": self.further_lr, "batch": self.further_batch, "seeds": self.seeds}
         further["every"] = self.look_every
-        yield from relearn(self.unlearned(), *self.texts(), self.data, **further)
+        models = self.unlearned()
+        for data in ("forget", "retain") if self.data == "both" else (self.data,):
+            yield from relearn(models, *self.texts(), data, **further)
 
 
 class Sequential(Unlearning):

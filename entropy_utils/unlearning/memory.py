@@ -28,7 +28,7 @@ from .stacked_gpt2 import StackedGPT2
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 Knowledge = Literal["full", "gold"]
 LEARNED = {
@@ -45,9 +45,9 @@ class Memory(Parameters):
     layers: int = Field(2, ge=1, le=48, description="transformer layers")
     heads: int = Field(4, ge=1, le=64, description="attention heads")
     positions: int = Field(32, ge=8, le=8192, description="longest text", json_schema_extra={"unit": "tokens"})
-    steps: int = Field(800, ge=1, le=1_000_000, description="updates", json_schema_extra={"unit": "updates"})
+    steps: int = Field(600, ge=1, le=1_000_000, description="updates", json_schema_extra={"unit": "updates"})
     batch: int = Field(64, ge=1, le=65536, description="texts per update")
-    lr: float = Field(2e-3, gt=0, le=1, description="peak learning rate of AdamW")
+    lr: float = Field(3e-3, gt=0, le=1, description="peak learning rate of AdamW")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -55,15 +55,21 @@ class Memory(Parameters):
             raise ValueError(f"hidden {self.hidden} and heads {self.heads}: allowed is a hidden that is a multiple of heads")
         return self
 
-    def model(self, vocabulary: int, seed: int) -> GPT2LMHeadModel:
-        """The untrained model of one seed; the global random state is left as it was."""
-        from transformers import GPT2Config, GPT2LMHeadModel
+    def config(self, vocabulary: int) -> GPT2Config:
+        """The shape of the model, without loading the model's code."""
+        from transformers import GPT2Config
 
-        config = GPT2Config(
+        return GPT2Config(
             vocab_size=vocabulary, n_positions=self.positions, n_embd=self.hidden, n_layer=self.layers, n_head=self.heads,
             activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False,
             initializer_range=0.4 / self.hidden**0.5, bos_token_id=None, eos_token_id=1, pad_token_id=0,
         )  # fmt: skip
+
+    def model(self, vocabulary: int, seed: int) -> GPT2LMHeadModel:
+        """The untrained model of one seed; the global random state is left as it was."""
+        from transformers import GPT2LMHeadModel
+
+        config = self.config(vocabulary)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return GPT2LMHeadModel(config).float()
@@ -129,7 +135,7 @@ def memorised(
         return [trained.state(replica) for replica in range(len(missing))]
 
     states = kept_states("memory", {seed: f"{knowledge}-{seed}-{_key(memory, batch, seed)}" for seed in seeds}, train)
-    return StackedGPT2(memory.model(len(tokenizer), 0).config, [states[seed] for seed in seeds]).to(device)
+    return StackedGPT2(memory.config(len(tokenizer)), [states[seed] for seed in seeds]).to(device)
 
 
 @cache

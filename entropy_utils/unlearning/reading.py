@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from .answer_tokens import IGNORED, answer_places, answer_targets
 from .stacked_gpt2 import StackedGPT2
@@ -129,10 +128,10 @@ def _logits_at(models: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
 
 def logits_of(models: nn.Module, ids: Tensor) -> Tensor:
     """Logits (S, N, L, V) of a stack, or (1, N, L, V) of a transformers model."""
-    if isinstance(models, PreTrainedModel):
-        ids = ids if ids.ndim == 2 else ids.squeeze(0)
-        return models(input_ids=ids, use_cache=False).logits.unsqueeze(0)
-    return models(ids)
+    if isinstance(models, StackedGPT2):
+        return models(ids)
+    ids = ids if ids.ndim == 2 else ids.squeeze(0)
+    return models(input_ids=ids, use_cache=False).logits.unsqueeze(0)
 
 
 @contextmanager

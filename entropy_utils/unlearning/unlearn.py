@@ -60,7 +60,7 @@ class Unlearner:
         self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         self._order = [torch.empty(0, dtype=torch.long) for _ in self.seeds]
         whole = "hidden" in self.objective.needs  # activations are wanted at other places than the logits of the answers
-        self._texts = {name: _Texts.of(texts, self.device, whole) for name, texts in given.items()}
+        self._texts = _texts(given, self.device, whole)
         self._targets = self._prepare(models)
         self.models = copy.deepcopy(models)
         self._parameters = list(self.models.parameters())
@@ -118,19 +118,18 @@ class Unlearner:
             yield self.step_count, loss
 
     def _loss(self, rows: Tensor) -> Tensor:
-        retained = None
+        seen = [self._texts["forget"].cut(rows)]
         if "retain" in self._texts:
             count = len(self._texts["retain"].ids)
             drawn = [torch.randint(count, (self.batch,), generator=generator) for generator in self.generators]
             retain = torch.stack(drawn).to(self.device)
-            retained = Retained(*self._live("retain", retain), self._cut("retain", retain))
-        live, labels = self._live("forget", rows)
-        return self.objective.loss(live, labels, self._cut("forget", rows), retained)
-
-    def _live(self, name: str, rows: Tensor) -> tuple[Output, Tensor]:
-        """What the models say about rows (S, B) of `forget` or `retain`, and their labels."""
-        texts = self._texts[name].cut(rows)
-        return self._output(self.models, texts), texts.labels
+            seen.append(self._texts["retain"].cut(retain))
+        together = _Texts(*(None if part[0] is None else torch.cat(part, 1) for part in zip(*seen, strict=True)))
+        output, retained = self._output(self.models, together), None  # one pass for both kinds of text
+        parts = [Output(*(x if x is None else x[:, at : at + self.batch] for x in output)) for at in (0, self.batch)]
+        if "retain" in self._texts:
+            retained = Retained(parts[1], seen[1].labels, self._cut("retain", retain))
+        return self.objective.loss(parts[0], seen[0].labels, self._cut("forget", rows), retained)
 
     def _cut(self, name: str, rows: Tensor) -> dict[str, Tensor]:
         """Targets (S, B, ...) of the rows (S, B) that each model sees."""
@@ -157,25 +156,33 @@ class Unlearner:
 
 
 class _Texts(NamedTuple):
-    """Examples (N, L) without columns that are padding in every row.
+    """Examples (N, L): only the logits at `places` (N, A) are worked out, and `labels` (N, A) is their sequence.
 
-    Only the logits at `places` (N, A) are worked out, and `labels` (N, A) is their sequence: the shifted frame of the
-    objectives holds the answer and nothing else. Without `places` it is that of the ids.
+    So the shifted frame of the objectives holds the answer and nothing else. Without `places` it is that of the ids.
     """
 
     ids: Tensor
     labels: Tensor
     places: Tensor | None
 
-    @classmethod
-    def of(cls, texts: Mapping[str, Tensor], device, whole: bool) -> _Texts:
-        length = int(texts["attention_mask"].sum(-1).max())
-        ids, labels, places = texts["input_ids"][:, :length], texts["labels"][:, :length], None
-        if not whole:  # the frame has one place more than answer tokens, and drops its last
-            places, tokens = answer_places(labels)
-            places, labels = F.pad(places, (0, 1), value=length - 1), F.pad(tokens, (1, 0), value=IGNORED)
-        return cls(*(None if part is None else part.to(device) for part in (ids, labels, places)))
-
     def cut(self, rows: Tensor) -> _Texts:
         """The rows (S, B) that each model sees."""
         return _Texts(*(None if part is None else part[rows] for part in self))
+
+
+def _texts(given: Mapping[str, Mapping[str, Tensor]], device: torch.device, whole: bool) -> dict[str, _Texts]:
+    """Batches by name as texts of one length, without columns that are padding in all; `whole`: without places."""
+    length = max(int(texts["attention_mask"].sum(-1).max()) for texts in given.values())
+    pairs, found = {}, {}
+    for name, texts in given.items():
+        labels = F.pad(texts["labels"], (0, length - texts["labels"].shape[1]), value=IGNORED)
+        pairs[name] = (None, labels) if whole else answer_places(labels)
+    most = max(tokens.shape[1] for _, tokens in pairs.values())
+    for name, (places, labels) in pairs.items():
+        ids = given[name]["input_ids"]
+        ids = F.pad(ids, (0, length - ids.shape[1]))
+        if places is not None:  # one place more than answer tokens: the frame drops its last
+            after = most - places.shape[1]
+            places, labels = F.pad(places, (0, after + 1), value=length - 1), F.pad(labels, (1, after), value=IGNORED)
+        found[name] = _Texts(*(None if part is None else part.to(device) for part in (ids, labels, places)))
+    return found

@@ -71,15 +71,16 @@ def test_learning_keeps_what_others_start_from():
 
 
 def test_relearning_starts_where_unlearning_ends():
-    found = records(Relearning, further_steps=10, every=4)
+    found = records(Relearning, data="forget", further_steps=10, every=4)
     end = records(every=4).query("step == 4")
     assert set(found.step) == {0, 10}
     retained = records(Relearning, data="retain", further_steps=10)
     assert retained[retained.step == 0].fact_prob.tolist() == pytest.approx(end.fact_prob.tolist(), rel=1e-5)
+    pd.testing.assert_frame_equal(records(Relearning, further_steps=10), pd.concat([found, retained], ignore_index=True))
 
 
 def test_relearning_looks_as_often_as_it_is_told():
-    found = records(Relearning, further_steps=6, look_every=3)
+    found = records(Relearning, data="retain", further_steps=6, look_every=3)
     assert found.step.unique().tolist() == [0, 3, 6]
 
 
@@ -127,7 +128,7 @@ def test_sequential_serves_every_person():
 def test_every_named_run_is_allowed(profile):
     base = Unlearning.profile(profile)
     changes = runs.shares() | runs.rivals() | runs.other_rates() | runs.CONTROLS | runs.ablations() | runs.attacked()
-    made = {name: base.replace(**change) for name, change in (changes | runs.SEQUENCE).items()}
+    made = {name: base.replace(**change) for name, change in (changes | runs.sequence()).items()}
     assert {name for name in changes if "+RT" in name} == {name for name, e in made.items() if e.objective.needs_retain} - {
         "SHRED"
     }
