@@ -299,7 +299,7 @@ def _yaml(value: Any) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return " ".join(_short(item) for item in value.values())
+        return " ".join(_short(item) if name == "name" else f"{name} {_short(item)}" for name, item in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

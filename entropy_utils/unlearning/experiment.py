@@ -37,8 +37,8 @@ class Learning(Experiment):
 
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {
-            "forget": 2, "retain": 18, "holdout": 2, "real_authors": 4, "replicas": 2,
-            "memory": {"hidden": 48, "steps": 250, "batch": 32, "lr": 5e-3},
+            "forget": 2, "retain": 10, "holdout": 2, "real_authors": 4, "replicas": 2,
+            "memory": {"hidden": 48, "steps": 180, "batch": 32, "lr": 5e-3},
         },
         "laptop": {},
         "gpu": {
