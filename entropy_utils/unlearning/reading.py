@@ -128,10 +128,10 @@ def _logits_at(models: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
 
 def logits_of(models: nn.Module, ids: Tensor) -> Tensor:
     """Logits (S, N, L, V) of a stack, or (1, N, L, V) of a transformers model."""
-    if isinstance(models, StackedGPT2):
-        return models(ids)
-    ids = ids if ids.ndim == 2 else ids.squeeze(0)
-    return models(input_ids=ids, use_cache=False).logits.unsqueeze(0)
+    if hasattr(models, "main_input_name"):  # of transformers: asked without loading its models, which takes seconds
+        ids = ids if ids.ndim == 2 else ids.squeeze(0)
+        return models(input_ids=ids, use_cache=False).logits.unsqueeze(0)
+    return models(ids)
 
 
 @contextmanager
