@@ -157,7 +157,7 @@ def test_all_routes_at_once_agree_with_one_by_one(table, kind):
             se.normalised(route, kind),
             se.entropy(route, "R4"),
             se.evenness(route.n),
-        )  # fmt: skip
+        )
         for route in table
     ]
     assert list(found.columns) == ["N", "M", "S", "eta", "H", "J"]
