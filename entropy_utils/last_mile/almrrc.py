@@ -39,7 +39,8 @@ SPLITS = {
 PARENTS = ("", "almrrc2021-data-training", "almrrc2021-data-evaluation")
 SERVICE, LONGEST = "planned_service_time_seconds", 1e6
 HEAD = {"station_code": r"[A-Z]{3}\w*", "route_score": r"\w*", "date_YYYY_MM_DD": r"\d{4}-\d\d-\d\d"}  # and their forms
-OPENING, KEY, AFTER = re.compile(r"\s*\{"), re.compile(r'\s*"([^"\\]+)"\s*:\s*'), re.compile(r"\s*(,|\}\s*\Z)")
+OPENING, AFTER = re.compile(r"\s*\{"), re.compile(r"\s*(,|\}\s*\Z)")
+NAME, KEY = re.compile(r'\s*"([\w-]+)'), re.compile(r'\s*"[\w-]+"\s*:\s*')
 
 
 def load_almrrc(
@@ -168,10 +169,11 @@ def _members(file: Path) -> Iterator[tuple[str, object]]:
         raise BrokenFile(f"{file.name}: does not begin with {{")
     at = opening.end()
     while at >= 0:
-        key = KEY.match(text, at)
+        key, name = KEY.match(text, at), NAME.match(text, at)
+        name = name[1] if name else "without a name"
         try:
             if not key:
-                raise json.JSONDecodeError("Expecting the name of a route", text, at)
+                raise json.JSONDecodeError("Expecting the name of a route and :", text, at)
             at = key.end()
             value, end = decode(text, at)
             after = AFTER.match(text, end)
@@ -180,7 +182,7 @@ def _members(file: Path) -> Iterator[tuple[str, object]]:
             at = after.end() if after[1] == "," else -1
         except json.JSONDecodeError as error:
             value, at = error, text.find('"RouteID_', at + 1)
-        yield key[1] if key else "without a name", value
+        yield name, value
 
 
 def _stops(value, zones: dict[str, int]) -> tuple[tuple[str, ...], tuple]:
