@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import gammaln
 
 from entropy_utils.information import log_factorial, log_multiplicity
@@ -44,6 +45,19 @@ def temporal_consolidation(counts, w: int) -> Temporal:
     entropies = [float(log_multiplicity(n, axis=None)) for n in (after, before)]
     orders = [float(log_factorial(e)) for e in events]
     return Temporal(*events, *entropies, *orders, int(before.sum()), int(days))
+
+
+def pooling_table(rates, windows, days: int = 60, addresses: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """A simulated town: `events`, `order`, `entropy` as ratios to daily delivery, by rate (per address and day) and w."""
+    rows = []
+    for rate in rates:
+        counts = poisson_demand(days, addresses, rate, seed)
+        for w in windows:
+            found = temporal_consolidation(counts, w)
+            names = ("events", "order", "entropy")
+            ratios = {name: getattr(found, name) / getattr(found, f"{name}_before") for name in names}
+            rows.append({"rate": rate, "w": w, **ratios, "parcels": found.parcels})
+    return pd.DataFrame(rows)
 
 
 def poisson_demand(days: int, addresses: int, rate: float, rng: np.random.Generator | int = 0) -> np.ndarray:
