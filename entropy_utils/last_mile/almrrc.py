@@ -197,17 +197,18 @@ def _stops(value, zones: dict[str, int]) -> tuple[tuple[str, ...], tuple]:
         return f"stops.{names[i]}"
 
     kinds = _column(all_stops, "type", place)
-    _check([kind in ("Station", "Dropoff") for kind in kinds], kinds, "type", place, "Station or Dropoff")
-    if kinds.count("Station") != 1 or len(kinds) < 1 + FEWEST:
-        got = f"{kinds.count('Station')} stations and {kinds.count('Dropoff')} drop-offs"
+    stations, drop_offs = kinds.count("Station"), kinds.count("Dropoff")
+    if stations + drop_offs < len(kinds):
+        _check([kind in ("Station", "Dropoff") for kind in kinds], kinds, "type", place, "Station or Dropoff")
+    if stations != 1 or drop_offs < FEWEST:
+        got = f"{stations} stations and {drop_offs} drop-offs"
         raise _Wrong("stops", f"got {got}, allowed: one station and at least {FEWEST} drop-offs")
     lat = _numbers(all_stops, "lat", place, -90, 90)
     lng = _numbers(all_stops, "lng", place, -180, 180)
     zone = _column(all_stops, "zone_id", place)
-    named = [isinstance(one, str) for one in zone]
-    right = [one != "" if name else one is None or one != one for one, name in zip(zone, named, strict=True)]  # NaN != NaN
+    right = [one != "" if isinstance(one, str) else one is None or one != one for one in zone]  # NaN != NaN
     _check(right, zone, "zone_id", place, "the name of a zone, or NaN for none")
-    codes = [zones.setdefault(one, len(zones)) if name else NO_ZONE for one, name in zip(zone, named, strict=True)]
+    codes = [zones.setdefault(one, len(zones)) if isinstance(one, str) else NO_ZONE for one in zone]
     return head, (np.array(names), lat, lng, np.array(codes), kinds.index("Station"))
 
 
@@ -231,7 +232,7 @@ def _load(value, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         raise _Wrong(min(unknown), "there is no such stop in the route")
     packages = [_object(value.get(name, {}), name) for name in names]
     n = np.array([len(one) for one in packages])
-    right = np.append(n[0] == 0, n[1:] > 0)
+    right = [n[0] == 0, *(n[1:] > 0).tolist()]
     _check(right, n.tolist(), "(packages)", names.__getitem__, "none at the station, at least 1 elsewhere")
 
     def place(i):
@@ -274,12 +275,12 @@ def _numbers(objects: list, field: str, place: Callable[[int], str], low: float,
     if not set(map(type, values)) <= {int, float}:
         _check([type(value) in (int, float) for value in values], values, field, place, allowed)
     numbers = np.array(values, dtype=float)
-    _check((numbers >= low) & (numbers <= high), values, field, place, allowed)
+    _check(((numbers >= low) & (numbers <= high)).tolist(), values, field, place, allowed)
     return numbers
 
 
 def _check(right, values: list, field: str, place: Callable[[int], str], allowed: str) -> None:
     """`_Wrong` for the first value that is not right."""
-    if not np.all(right):
+    if not all(right):
         i = int(np.argmin(right))
         raise _Wrong(f"{place(i)}.{field}", f"got {brief(values[i])}, allowed: {allowed}")
