@@ -63,9 +63,8 @@ def balance(ax: Axes, outcome: Outcome) -> None:
         width = getattr(outcome, name)
         ax.barh(1, width, left=left, color=colour, height=0.55)
         if name != "mixing" and width > 0.15 * outcome.before:
-            ax.text(
-                left + width / 2, 1, name, ha="center", va="center", fontsize=9, color="white" if colour == BLUE else "black"
-            )
+            shade = "white" if colour == BLUE else "black"
+            ax.text(left + width / 2, 1, name, ha="center", va="center", fontsize=9, color=shade)
         left += width
     if outcome.mixing:
         ax.text(left, 1, " mixing", va="center", fontsize=9)

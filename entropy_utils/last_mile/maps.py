@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from entropy_utils.lab.errors import ParameterError
+
 from .distances import plane
 from .route_table import NO_ZONE, Route, RouteTable
 from .tours import shortest_tour, tour_length
@@ -76,6 +78,8 @@ def _zones_in_order(zone) -> list[int]:
 def city(ax: Axes, table: RouteTable, metro: str, most: int = 40) -> None:
     """Routes of one metro (three letters) with their stations, at most `most`, in one colour each."""
     chosen = np.flatnonzero(table.metro == metro)[:most]
+    if not len(chosen):
+        raise ParameterError.of("metro", metro, ", ".join(np.unique(table.metro)))
     xy = plane(*(np.concatenate([x[a:b] for a, b in zip(table.ptr[chosen], table.ptr[chosen + 1], strict=True)])
                  for x in (table.lat, table.lng)))  # fmt: skip
     ends = np.cumsum(table.sizes[chosen] + 1)

@@ -31,7 +31,8 @@ class Consolidation(Experiment):
     Records, one per scenario, means over routes and draws, relative to the entropy of the route before: `carrier_change` and
     `total_change`, with `_low` and `_high`, their 10th and 90th percentile; `trips` and `mixing`, parts of the new total;
     `rises`, the share of routes whose total rises; `break_even`, the chaining share at which the pooled total is what it was
-    (one trip each); `cases`, routes times draws. Adopters are nested: who adopts at 0.3 also does at 0.4, and so for trips.
+    (one trip each); `cases`, routes times draws; `skipped`, routes that were broken. Adopters are nested: who adopts at 0.3
+    also does at 0.4.
     """
 
     profiles: ClassVar[dict[str, dict]] = {
@@ -43,6 +44,7 @@ class Consolidation(Experiment):
     routes: int = Field(1500, ge=1, le=100_000, description="synthetic routes", json_schema_extra={"scale": "log"})
     directory: str = Field("", description="folder with the challenge's JSON files to use instead; empty: synthetic routes")
     split: Literal["training", "apply", "evaluation"] = Field("training", description="which part of that folder")
+    on_error: Literal["raise", "skip"] = Field("raise", description="what a broken route of that folder does")
     alphas: tuple[Share, ...] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1, description="shares of the stops that adopt"
     )
@@ -59,13 +61,16 @@ class Consolidation(Experiment):
 
     def table(self) -> RouteTable:
         """The routes: of the folder, or synthetic."""
-        return load_almrrc(self.directory, self.split) if self.directory else synthetic_almrrc(self.routes, self.seed)
+        if self.directory:
+            return load_almrrc(self.directory, self.split, self.on_error)
+        return synthetic_almrrc(self.routes, self.seed)
 
     def run(self) -> Iterator[Record]:
         yield from self.sweep(self.table())
 
     def sweep(self, table: RouteTable) -> Iterator[Record]:
         """The records of `run` for the routes of a table."""
+        skipped = len(table.skipped)
         most = int(np.add.reduceat(table.n.astype(np.int64), table.starts).max())
         lf = log_factorial(np.arange(2 * most + int(table.sizes.max()) + 1))
         for K in self.points:
@@ -74,7 +79,7 @@ class Consolidation(Experiment):
                 draws = [self._entropies(table, labels, lf, alpha, draw) for draw in range(self.draws)]
                 found, even = (np.concatenate(parts) for parts in zip(*draws, strict=True))
                 for c, chi in enumerate(self.chis):
-                    yield {"alpha": alpha, "points": K, "chi": chi} | _summary(found[:, c], even)
+                    yield {"alpha": alpha, "points": K, "chi": chi} | _summary(found[:, c], even) | {"skipped": skipped}
 
     def _entropies(self, table, labels, lf, alpha, draw):
         adopting, chaining = np.random.default_rng([self.seed, draw]).random((2, len(table.n)))

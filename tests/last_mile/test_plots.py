@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import collect
 from entropy_utils.last_mile import bearings, consolidation_plots, entropy_plots, maps, structural_entropy
 from entropy_utils.last_mile.scenarios import Consolidation, Distances
@@ -63,6 +64,8 @@ def test_neighbouring_zones_differ_in_colour():
 
 def test_city_and_tours():
     fig = drawn(lambda fig: maps.city(fig.subplots(), TABLE, "DLA"))
+    with pytest.raises(ParameterError, match=r"'metro'.*DLA"):
+        drawn(lambda fig: maps.city(fig.subplots(), TABLE, "XYZ"))
     assert title(fig.axes[0]) == f"DLA: {min(40, (TABLE.metro == 'DLA').sum())} routes"
     fig = drawn(maps.driven_and_shortest, TABLE.route(0))
     driven, short = (float(title(ax).split(": ")[1].split()[0]) for ax in fig.axes)

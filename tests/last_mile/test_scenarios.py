@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from entropy_utils.information import log_factorial
-from entropy_utils.lab.errors import ParameterError
+from entropy_utils.lab.errors import BrokenFile, ParameterError
 from entropy_utils.lab.experiment import collect
+from entropy_utils.last_mile.almrrc_writer import to_json
 from entropy_utils.last_mile.power_law import fit_power_law
 from entropy_utils.last_mile.scenarios import Consolidation, Distances, route_labels, scenario
 from entropy_utils.last_mile.spatial import break_even_chaining, consolidate
@@ -77,6 +78,21 @@ def test_smoke_run_yields_what_it_says():
     assert len(history.records) == experiment.length() == 6
     assert history.records.equals(collect(experiment, progress=False).records)
     assert Consolidation.profile("gpu").routes == 6112
+
+
+def test_a_folder_instead_of_synthetic_routes(tmp_path):
+    """The challenge's JSON with one broken route: an error that names it, or one route less."""
+    to_json(synthetic_almrrc(4, 0), tmp_path)
+    options = {"points": (3,), "alphas": (0.5,), "chis": (0.0,), "draws": 1, "directory": str(tmp_path)}
+    (whole,) = Consolidation(**options).run()
+    assert (whole["cases"], whole["skipped"]) == (4, 0)
+    file = next(tmp_path.rglob("route_data.json"))
+    file.write_text(file.read_text().replace('"lat": 3', '"lat": 333', 1).replace('"lat": 4', '"lat": 444', 1))
+    with pytest.raises(BrokenFile, match=r"route_data\.json: route RouteID_.*lat"):
+        next(Consolidation(**options).run())
+    (rest,) = Consolidation(**options, on_error="skip").run()
+    assert rest["cases"] + rest["skipped"] == 4
+    assert rest["skipped"] > 0
 
 
 def test_bad_fields():
