@@ -35,8 +35,8 @@ def test_against_scipy():
 
 
 def test_the_interval_covers_as_often_as_it_says():
-    covered = sum(law.low <= 0.4 <= law.high for law in (fit_power_law(*noisy(150, seed=s), 200, s) for s in range(100)))
-    assert 88 <= covered <= 100
+    covered = sum(law.low <= 0.4 <= law.high for law in (fit_power_law(*noisy(150, seed=s), 200, s) for s in range(60)))
+    assert 52 <= covered <= 60
 
 
 def test_f_test_against_regressions_of_every_group():

