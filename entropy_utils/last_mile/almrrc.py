@@ -40,7 +40,7 @@ PARENTS = ("", "almrrc2021-data-training", "almrrc2021-data-evaluation")
 SERVICE, LONGEST = "planned_service_time_seconds", 1e6
 HEAD = {"station_code": r"[A-Z]{3}\w*", "route_score": r"\w*", "date_YYYY_MM_DD": r"\d{4}-\d\d-\d\d"}  # and their forms
 OPENING, AFTER = re.compile(r"\s*\{"), re.compile(r"\s*(,|\}\s*\Z)")
-NAME, KEY = re.compile(r'\s*"([\w-]+)'), re.compile(r'\s*"[\w-]+"\s*:\s*')
+NAME, KEY = re.compile(r'\s*"([\w-]{1,60})'), re.compile(r'\s*"[\w-]{1,60}"\s*:\s*')
 
 
 def load_almrrc(
@@ -95,7 +95,7 @@ class _Wrong(Exception):
 
     def __init__(self, field: str, reason: str):
         super().__init__(field, reason)
-        self.field, self.reason = field, reason
+        self.field, self.reason = " ".join(field.split())[:120], reason  # a key of a damaged file may be anything
 
 
 class _Reader:
@@ -180,8 +180,9 @@ def _members(file: Path) -> Iterator[tuple[str, object]]:
             if not after:
                 raise json.JSONDecodeError("Expecting , and a route, or } and the end", text, end)
             at = after.end() if after[1] == "," else -1
-        except json.JSONDecodeError as error:
-            value, at = error, text.find('"RouteID_', at + 1)
+        except (ValueError, RecursionError) as error:  # the latter, and a bare ValueError, for absurd depths and numbers
+            value = error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error), text, at)
+            at = text.find('"RouteID_', at + 1)
         yield name, value
 
 
@@ -274,9 +275,8 @@ def _numbers(objects: list, field: str, place: Callable[[int], str], low: float,
     allowed = f"a number from {low:g} to {high:g}"
     if not set(map(type, values)) <= {int, float}:
         _check([type(value) in (int, float) for value in values], values, field, place, allowed)
-    numbers = np.array(values, dtype=float)
-    _check(((numbers >= low) & (numbers <= high)).tolist(), values, field, place, allowed)
-    return numbers
+    _check([low <= value <= high for value in values], values, field, place, allowed)
+    return np.array(values, dtype=float)
 
 
 def _check(right, values: list, field: str, place: Callable[[int], str], allowed: str) -> None:

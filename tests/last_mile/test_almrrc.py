@@ -7,9 +7,12 @@ import json
 import math
 import re
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from entropy_utils.lab.errors import BrokenFile, DataUnavailable, ParameterError
 from entropy_utils.last_mile import structural_entropy as se
@@ -234,6 +237,7 @@ PACKAGE = {"planned_service_time_seconds": 30.0}
 BAD = {
     "latitude": (spoil("route_data/stops/3/lat", 91.0), ".lat", "got 91.0, allowed: a number from -90 to 90"),
     "latitude NaN": (spoil("route_data/stops/3/lat", math.nan), ".lat", "got nan"),
+    "latitude beyond all floats": (spoil("route_data/stops/3/lat", 10**400), ".lat", "got 1000"),
     "longitude": (spoil("route_data/stops/0/lng", -180.5), ".lng", "got -180.5"),
     "longitude as text": (spoil("route_data/stops/3/lng", "-118"), ".lng", "got '-118'"),
     "no latitude": (spoil("route_data/stops/3/lat", DROP), ".lat", "missing"),
@@ -335,6 +339,52 @@ def test_a_file_that_is_no_json_object_is_named(content, texts, write):
     for on_error in ("raise", "skip"):
         with pytest.raises(BrokenFile, match=r"^actual_sequences\.json: "):
             load_almrrc(folder, on_error=on_error)
+
+
+@pytest.mark.parametrize("absurd", ["[" * 100_000, "9" * 5000])
+def test_absurd_json_is_one_bad_route(absurd, city, texts, write):
+    """The parser has a limit for both that is no JSONDecodeError."""
+    first, rest = texts[PACKAGES].split(": ", 1)
+    folder = write(*texts[:2], f"{first}: {absurd}{rest}")
+    with pytest.raises(BrokenFile, match=rf"^package_data\.json: route {city.route_id[0]}, field \(all\): not JSON"):
+        load_almrrc(folder)
+    assert len(load_almrrc(folder, on_error="skip")) == 3
+
+
+def test_a_long_key_is_cut_in_the_message(texts, write):
+    routes, sequences, packages = map(json.loads, texts)
+    next(iter(sequences.values()))["actual"]["A\n" * 5000] = 1
+    with pytest.raises(BrokenFile) as caught:
+        load_almrrc(write(routes, sequences, packages))
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.sampled_from([ROUTES, SEQUENCES, PACKAGES]),
+    place=st.floats(0, 1, exclude_max=True),
+    cut=st.integers(0, 60),
+    put=st.sampled_from(["", "{", "}", "[", '"', ",", ":", "NaN", "-1", "1e999", "RouteID_", "\\", "null"]),
+)
+def test_no_damage_of_a_file_gives_another_error_or_loses_a_route_silently(which, place, cut, put, texts, write):
+    spoilt = list(texts)
+    at = int(place * len(texts[which]))
+    spoilt[which] = texts[which][:at] + put + texts[which][at + cut :]
+    folder = write(*spoilt)
+    message = ""
+    try:
+        kept = load_almrrc(folder)
+    except BrokenFile as error:
+        message = str(error)
+    if message:
+        assert message.startswith(f"{FILES[which]}: ")
+        with suppress(BrokenFile):
+            kept = load_almrrc(folder, on_error="skip")
+            assert len(kept) < 4
+            assert len(kept) + len({skipped.route for skipped in kept.skipped}) >= 4
+    else:
+        assert len(kept) == 4
 
 
 def test_nothing_left_is_an_error(texts, write):
