@@ -17,12 +17,13 @@ SCALED = {"area": (BLUE, "o"), "density": (RED, "s")}
 
 
 def fragmentation(fig: Figure, found: Mapping[str, pd.DataFrame]) -> None:
-    """Share of routes up to a normalised entropy eta, or an evenness J; `found`: `route_entropies` by data set."""
+    """Share of routes up to a normalised entropy eta, or an evenness J, of `route_entropies` by data set, where they have it."""
     left, right = fig.subplots(1, 2, sharey=True)
     for ax, column in ((left, "eta"), (right, "J")):
         for (name, table), colour in zip(found.items(), COLOURS, strict=False):
-            ax.ecdf(table[column], color=colour, label=f"{name}: {table[column].mean():.3f}")
-        low = min(table[column].quantile(0.002) for table in found.values())
+            if column in table:
+                ax.ecdf(table[column], color=colour, label=f"{name}: {table[column].mean():.3f}")
+        low = min(table[column].quantile(0.002) for table in found.values() if column in table)
         ax.set(xlim=(low - 0.1 * (1 - low), 1))
         ax.legend(loc="upper left", title="mean", alignment="left")
     left.set(ylabel="share of routes up to there")

@@ -84,6 +84,20 @@ def pick_up_points(fig: Figure, route: Route, alpha: float, K: int, chi: float) 
     curve.set_title(f"break-even χ* = {even:.2f}" if a else "nobody adopts: nothing changes")
 
 
+def opening(fig: Figure, route: Route, alpha: float, K: int) -> None:
+    """One route as it is driven, with `K` pick-up points, and its entropies before and after if all adopters drive."""
+    whole, points, bars = fig.subplots(1, 3, width_ratios=[1.15, 1, 1.15])
+    maps.driven_route(whole, route, labels=False)
+    whole.set_title(f"{route.n.sum()} parcels, {len(route.n)} stops")
+    whole.legend(loc="best", fontsize=8)
+    point, adopts, outcome, trips = _consolidated(route, alpha, K, 0.0)
+    maps.pick_up_points(points, route, point, adopts)
+    points.set_title(f"{K} pick-up points, {trips} trips")
+    consolidation_plots.balance(bars, outcome)
+    shift, total = (100 * (value / outcome.before - 1) for value in (outcome.carrier, outcome.total))
+    bars.set_title(f"carrier {shift:+.0f} %, total {total:+.0f} %")
+
+
 def _consolidated(route: Route, alpha: float, K: int, chi: float) -> tuple[np.ndarray, np.ndarray, Outcome, int]:
     """Points, adopters, entropies and the number of trips; adopters and trips only ever grow with a slider."""
     rng, M = np.random.default_rng(0), len(route.n)
