@@ -1,7 +1,7 @@
 """Writes a table of routes as the JSON files of the Amazon challenge, with synthetic packages in place of real ones.
 
 What a `RouteTable` does not hold is drawn: package ids, dimensions, time windows and states, departures, capacities, and
-travel times if asked for. Their distributions are the brief's (section 4.4), fitted to published statistics.
+travel times if asked for. Their distributions are ours, fitted to published statistics.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def temporal(fig: Figure, pooled: pd.DataFrame) -> None:
     for ax, title in zip(axes, ("delivery events", "their orders, ln E!", "parcels over events, S"), strict=True):
         ax.set(xlabel="days pooled w", title=title, ylim=(0, 1.05))
     axes[0].set(ylabel="ratio to daily delivery")
-    axes[0].legend(loc="lower left", title="parcels per address, day", alignment="left")
+    axes[2].legend(loc="lower left", title="parcels per address and day", alignment="left")
 
 
 def live_sweep(fig: Figure, runs: list[tuple[str, pd.DataFrame]]) -> None:

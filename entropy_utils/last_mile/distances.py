@@ -1,7 +1,7 @@
 """Distances on the ground: great circles, the legs of driven routes, and a flat map of one route.
 
 Straight lines between stops, in kilometres. Driving is about 1.4 times longer (whole routes in Los Angeles).
-Source: brief of notebook 02, 4.5 (Gerrits and van Heeswijk, arXiv 2605.00008, is known by its abstract only).
+For notebook 02 (Gerrits and van Heeswijk, arXiv 2605.00008, is known by its abstract only).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of notebook 02 on the entropy of routes as they are: fragmentation, definitions, duality, chain rule, distance."""
+"""Figures of notebook 02 on the entropy of routes as they are: fragmentation, definitions, duality, distance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALED = {"area": (BLUE, "o"), "density": (RED, "s")}
 
 
 def fragmentation(fig: Figure, found: Mapping[str, pd.DataFrame]) -> None:
-    """Share of routes up to a normalised entropy eta, or an evenness J, of `route_entropies` by data set, where they have it."""
+    """Share of routes up to a normalised entropy eta, or an evenness J; `found`: tables with eta, perhaps J, by data set."""
     left, right = fig.subplots(1, 2, sharey=True)
     for ax, column in ((left, "eta"), (right, "J")):
         for (name, table), colour in zip(found.items(), COLOURS, strict=False):
@@ -73,20 +73,6 @@ def duality(fig: Figure, found: pd.DataFrame | None = None, parcels: int = 240) 
     ax.loglog(per_stop, series, "s-", color=RED, label="Stirling to 1/(12 n), relative error")
     ax.set(xlabel="parcels per stop, N / M", ylabel="relative error")
     ax.legend(loc="lower left")
-
-
-def chain_rule(fig: Figure, shares: Mapping[str, float]) -> None:
-    """Share of S that lies between zones, and the rest inside them, by data set."""
-    ax = fig.subplots()
-    for row, share in enumerate(shares.values()):
-        ax.barh(row, share, color=BLUE, height=0.6, label="between zones" if not row else None)
-        ax.barh(row, 1 - share, left=share, color=ORANGE, height=0.6, label="inside zones" if not row else None)
-        for x, part, shade in ((share / 2, share, "white"), ((1 + share) / 2, 1 - share, "black")):
-            ax.text(x, row, f"{part:.0%}", ha="center", va="center", color=shade)
-    ax.set_yticks(range(len(shares)), list(shares))
-    ax.set(xlabel="share of S", xlim=(0, 1), ylim=(len(shares) - 0.4, -0.6))
-    ax.grid(False)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
 def against_distance(fig: Figure, measures: Mapping[str, np.ndarray], distance, what: str = "driving distance (km)") -> None:

@@ -86,7 +86,7 @@ def pick_up_points(fig: Figure, route: Route, alpha: float, K: int, chi: float) 
 
 def opening(fig: Figure, route: Route, alpha: float, K: int) -> None:
     """One route as it is driven, with `K` pick-up points, and its entropies before and after if all adopters drive."""
-    whole, points, bars = fig.subplots(1, 3, width_ratios=[1.15, 1, 1.15])
+    whole, points, bars = fig.subplots(1, 3, width_ratios=[0.9, 0.7, 1.1])
     maps.driven_route(whole, route, labels=False)
     whole.set_title(f"{route.n.sum()} parcels, {len(route.n)} stops")
     whole.legend(loc="best", fontsize=8)

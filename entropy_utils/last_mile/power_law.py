@@ -1,6 +1,6 @@
 """Power laws D = c S^b fitted in logarithms, their uncertainty over routes, and whether cities share one exponent.
 
-Ordinary least squares of ln D on ln S (brief of notebook 02, 4.5). What the paper itself fits was not found.
+Ordinary least squares of ln D on ln S (notebook 02, 3.5). What the paper itself fits is not known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Spatial consolidation: some customers of a route fetch their parcels at pick-up points. Who carries the entropy then?
 
 Our reconstruction (Gerrits and van Heeswijk, arXiv 2605.00008, is known by its abstract only): parcels are particles, the
-places where the carrier stops are cells, S = ln N!/prod n!. Equation numbers are those of notebook 02's brief. All in nats.
+places where the carrier stops are cells, S = ln N!/prod n!. Equation numbers are those of notebook 02. All in nats.
 """
 
 from __future__ import annotations

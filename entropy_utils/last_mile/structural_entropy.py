@@ -1,7 +1,7 @@
 """Structural entropy of a route: the log of the number of ways in which its parcels can be dealt to its stops.
 
-N labelled parcels, M labelled stops, n_i parcels at stop i: W = N! / prod n_i! ways, S = ln W nats (brief, eq. 1). That
-is a reconstruction: the paper's own definition is not known, so the other candidates stand beside it in `DEFINITIONS`.
+N labelled parcels, M labelled stops, n_i parcels at stop i: W = N! / prod n_i! ways, S = ln W nats (eq. 1 of notebook 02).
+That is a reconstruction: the paper's own definition is not known, so the other candidates stand beside it in `DEFINITIONS`.
 It is not the structural entropy of graphs (Li and Pan 2016), which has the same name.
 
 Functions of `n` take whole numbers (M,); a stop with 0 parcels adds nothing and is not counted in M.
@@ -118,16 +118,16 @@ def _ln_zoned_stops(n, zone):
 
 
 DEFINITIONS: dict[str, Definition] = {
-    "R1": Definition("parcels to stops: ln N!/prod n_i!, of ln N!", lambda n, zone: log_multiplicity(n), _ln_parcels),
+    "R1": Definition("parcels to stops: ln N!/∏ n!, of ln N!", lambda n, zone: log_multiplicity(n), _ln_parcels),
     "R2": Definition(
         "orders of the stops: ln M!, of ln N!", lambda n, zone: log_factorial(np.count_nonzero(n)), _ln_parcels
     ),
     "R3": Definition(
-        "stops to zones: ln M!/prod m_z!, of ln M!", lambda n, zone: log_multiplicity(_zone_sizes(zone)), _ln_zoned_stops
+        "stops to zones: ln M!/∏ m!, of ln M!", lambda n, zone: log_multiplicity(_zone_sizes(zone)), _ln_zoned_stops
     ),
     "R4": Definition("Shannon alone: H, of ln N", lambda n, zone: plug_in_entropy(n), lambda n, zone: np.log(np.sum(n))),
     "R5": Definition(
-        "orders zone by zone: ln Z! + sum ln m_z!, of ln M!",
+        "orders zone by zone: ln Z! + Σ ln m!, of ln M!",
         lambda n, zone: log_factorial(len(_zone_sizes(zone))) + log_factorial(_zone_sizes(zone)).sum(),
         _ln_zoned_stops,
     ),

@@ -1,7 +1,7 @@
 """Synthetic delivery routes with the statistics of the 6,112 routes of the Amazon challenge (Merchan et al. 2024, table 2).
 
 Five cities, their stations, routes of one to two hundred stops in a grid of zones, parcels per stop, the driven order and
-the service times. The recipe is the brief's (section 4.4), fitted to published statistics; no real stop is in it.
+the service times. The recipe is ours, fitted to published statistics; no real stop is in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Temporal consolidation: parcels of several days for one address brought at once. Nobody else moves, and entropy falls.
 
 Cells are pairs (address, delivery day). Pooling `w` days merges the cells of one address in a window. Addresses cannot be
-linked between days in the public routes, so demand is simulated. Our reconstruction: the paper's own formulas are not known.
+linked between days in the public routes, so demand is simulated. Our reconstruction: the paper's own formulas
+are not known. Equation numbers are those of notebook 02.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ def poisson_demand(days: int, addresses: int, rate: float, rng: np.random.Genera
 
 
 def events_ratio(rate, w):
-    """Delivery events with windows of `w` days over those without, at Poisson `rate` per address and day (brief, eq. 8)."""
+    """Delivery events with windows of `w` days over those without, at Poisson `rate` per address and day (eq. 8)."""
     return np.expm1(-np.multiply(rate, w)) / (w * np.expm1(-np.asarray(rate, float)))
 
 
 def entropy_ratio(rate, w, parcels):
-    """S with windows of `w` days over S without, for `parcels` in all over many addresses (brief, eq. 9)."""
+    """S with windows of `w` days over S without, for `parcels` in all over many addresses (eq. 9)."""
     top = np.log(parcels) - 1
     return (top - batching(np.multiply(rate, w))) / (top - batching(rate))
 

@@ -94,8 +94,6 @@ def test_entropies():
     assert len(fig.axes[0].texts) == len(np.unique(TABLE.metro))
     kinds = {kind: structural_entropy.route_entropies(TABLE, kind).eta for kind in structural_entropy.DEFINITIONS}
     drawn(entropy_plots.definitions, {"synthetic": pd.DataFrame(kinds)})
-    fig = drawn(entropy_plots.chain_rule, {"a": 0.66, "b": 0.5})
-    assert [text.get_text() for text in fig.axes[0].texts] == ["66%", "34%", "50%", "50%"]
 
 
 def test_duality_lines_hold_the_errors():

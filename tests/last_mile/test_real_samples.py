@@ -1,4 +1,4 @@
-"""The tables of the real sample: their traps, the numbers of the brief, and damaged files."""
+"""The tables of the real sample: their traps, the numbers of an earlier study, and damaged files."""
 
 from __future__ import annotations
 
