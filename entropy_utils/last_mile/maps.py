@@ -36,7 +36,7 @@ def driven_route(ax: Axes, route: Route, labels: bool = True) -> None:
     """The driven order from the first to the last stop; `labels` numbers the zones in the order they are reached."""
     xy = plane(route.lat, route.lng)
     ax.plot(*xy.T, color="0.6", linewidth=0.8, zorder=1)
-    ax.scatter(*xy.T, s=7 + 5 * np.sqrt(route.n - 1), c=zone_colours(route.zone), zorder=2, linewidths=0)
+    ax.scatter(*xy.T, s=10 + 7 * np.sqrt(route.n - 1), c=zone_colours(route.zone), zorder=2, linewidths=0)
     for name, at in (("first stop", 0), ("last stop", -1)):
         ax.plot(*xy[at], marker="^" if at == 0 else "s", color="black", markersize=6, linestyle="", label=name, zorder=3)
     if labels:
