@@ -1,16 +1,19 @@
-"""Right answers pass; wrong ones get a hint that fits and gives nothing away."""
+"""Right answers pass; wrong ones get a hint that fits and gives nothing away; the notebook says how hard each is."""
 
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy.special import gammaln
 
 from entropy_utils.last_mile.exercises import EXERCISES
+from tests.collection import stored
 
 LN2 = math.log(2)
+TEXT = "\n".join(cell.source for cell in stored("02_last_mile.ipynb").cells)
 
 
 def choose(n, k):
@@ -90,3 +93,15 @@ def test_the_answer_of_2_5_is_what_a_simulation_gives():
     s, d = 0.15 * rng.normal(size=200_000), 0.28 * rng.normal(size=200_000)
     slope, r = np.polyfit(d, s - d, 1)[0], np.corrcoef(d, s - d)[0, 1]
     assert (slope, r**2) == pytest.approx(RIGHT["2.5"](0.15, 0.28), abs=0.01)
+
+
+@pytest.mark.parametrize("id", EXERCISES)
+def test_the_notebook_says_title_difficulty_and_minutes(id):
+    exercise = EXERCISES[id]
+    assert f"**{id} {exercise.title}** ({'●' * exercise.difficulty}, {exercise.minutes} minutes)" in TEXT
+
+
+def test_the_code_for_your_own_routes_runs(capsys):
+    (code,) = re.findall(r"\*\*Your own routes\.\*\*.*?```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(compile(code, "own routes", "exec"), {})
+    assert "Outcome(carrier=" in capsys.readouterr().out

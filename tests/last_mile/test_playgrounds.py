@@ -75,6 +75,16 @@ def test_pick_up_points_balance():
     assert np.interp(even, line.get_xdata(), line.get_ydata()) == pytest.approx(0, abs=5)
 
 
+def test_the_opening_figure_balances_as_play_2():
+    fig = Figure()
+    playgrounds.opening(fig, ROUTE, 0.6, 5)
+    whole, points, bars = fig.axes
+    play = drawn(playgrounds.pick_up_points, alpha=0.6, K=5, chi=0.0).axes
+    assert title(bars) == title(play[1])
+    assert title(whole) == f"{ROUTE.n.sum()} parcels, {len(ROUTE.n)} stops"
+    assert title(points).startswith("5 pick-up points, ")
+
+
 def test_pooled_days_dots_lie_on_the_curves():
     ax = drawn(playgrounds.pooled_days, rate=0.12, w=5).axes[0]
     lines = ax.get_lines()
