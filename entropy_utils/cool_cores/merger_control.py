@@ -1,0 +1,112 @@
+"""Do mergers come before transformations more often than chance has it? A test against control samples.
+
+The rate of mergers and that of transformations both fall with time, so a control must have the same times: it takes the
+same moments in other clusters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from entropy_utils.lab.errors import ParameterError
+
+from .histories import Histories
+
+CONTROLS = ("clusters", "matched", "times")
+REFERENCES = ("t_peak", "t_start", "t_end")
+NEIGHBOURS = 50
+FEWEST = 5  # events below which no test is made
+SPAN = 1e3  # Gyr, more than any time: one number then tells cluster and time
+
+
+class Excess(NamedTuple):
+    """Outcome for the events of one direction. `observed`: share of them with a merger in the window before; `controls`:
+    the same share in each control sample; `events`: how many."""
+
+    events: int
+    observed: float
+    controls: np.ndarray
+
+    @property
+    def expected(self) -> float:
+        return float(self.controls.mean())
+
+    @property
+    def sd(self) -> float:
+        return float(self.controls.std())
+
+    @property
+    def z(self) -> float:
+        """Excess in standard deviations of the control; NaN if all controls are the same."""
+        return (self.observed - self.expected) / self.sd if self.sd else float("nan")
+
+    @property
+    def p(self) -> float:
+        """Chance of a control with a share at least as high, one-sided."""
+        return float((1 + (self.controls >= self.observed).sum()) / (len(self.controls) + 1))
+
+
+def recent_merger(histories: Histories, cluster, t, window: float = 1.0, xi_min: float = 0.1) -> np.ndarray:
+    """Whether clusters (row numbers) had a merger with xi >= xi_min in (t - window, t]; Gyr, any shape, broadcast."""
+    mergers = histories.mergers[histories.mergers.xi >= xi_min]
+    keys = np.sort(SPAN * mergers.cluster.to_numpy() + mergers.t.to_numpy())
+    now = SPAN * np.asarray(cluster) + t
+    return np.searchsorted(keys, now, side="right") > np.searchsorted(keys, now - window, side="right")
+
+
+def merger_control(
+    events: pd.DataFrame,
+    histories: Histories,
+    *,
+    xi_min: float = 0.1,
+    window: float = 1.0,
+    reference: str = "t_peak",
+    control: str = "clusters",
+    draws: int = 300,
+    seed: int = 1,
+) -> dict[str, Excess]:
+    """Share of 'up' and of 'down' events with a merger (xi >= xi_min) in the `window` (Gyr) before, against controls.
+
+    events: from `find_transformations` of these histories. reference: the column that dates an event; smoothing moves
+    `t_start` before its cause, so that it misses mergers. control: 'clusters', the same times in clusters drawn from all,
+    with replacement; 'matched', drawn from the 50 others nearest in m500c; 'times' is a WRONG control, to be shown as such:
+    the same clusters at uniform random times, where mergers are rarer than at the times of the events. A direction with
+    fewer than 5 events is left out. Events soon after the first snapshot have a shorter look-back; so have their controls.
+    """
+    if reference not in REFERENCES:
+        raise ParameterError.of("reference", reference, " or ".join(REFERENCES))
+    if control not in CONTROLS:
+        raise ParameterError.of("control", control, " or ".join(CONTROLS))
+    length = float(histories.t[-1] - histories.t[0])
+    for name, value, least, most in (("xi_min", xi_min, 0, 1), ("window", window, 0.01, length), ("draws", draws, 2, 10**6)):
+        if not least <= value <= most:
+            raise ParameterError.of(name, value, f"number from {least} to {most:g}")
+    rng, found = np.random.default_rng(seed), {}
+    others = _nearest(histories) if control == "matched" else None
+    for direction in ("up", "down"):
+        own = events[events.direction == direction]
+        if len(own) < FEWEST:
+            continue
+        cluster, t = own.cluster.to_numpy(), own[reference].to_numpy()
+        shape, n = (draws, len(own)), len(histories)
+        if control == "times":
+            drawn, then = cluster, rng.uniform(histories.t[0] + window, histories.t[-1], shape)
+        elif control == "matched":
+            drawn, then = others[cluster, rng.integers(others.shape[1], size=shape)], t
+        else:
+            drawn, then = rng.integers(n, size=shape), t
+        controls = recent_merger(histories, drawn, then, window, xi_min).mean(axis=1)
+        found[direction] = Excess(len(own), float(recent_merger(histories, cluster, t, window, xi_min).mean()), controls)
+    return found
+
+
+def _nearest(histories: Histories) -> np.ndarray:
+    """For each cluster the others nearest in log mass (n, 50), or all others if there are fewer."""
+    if histories.m500c is None:
+        raise ParameterError.of("control", "matched", "histories with m500c; or control='clusters'")
+    distance = np.abs(np.subtract.outer(np.log(histories.m500c), np.log(histories.m500c)))
+    np.fill_diagonal(distance, np.inf)
+    return np.argsort(distance, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(histories) - 1)]
