@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,9 @@ def survival(durations, censored) -> Survival:
         raise ParameterError.of("censored", "all", "at least one phase that was seen to its end")
     data = stats.CensoredData(uncensored=durations[~censored], right=durations[censored])
     curve = stats.ecdf(data).sf
-    interval = curve.confidence_interval(0.95, method="log-log")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no interval where all have ended: the curve itself stands there
+        interval = curve.confidence_interval(0.95, method="log-log")
     ended = np.isin(curve.quantiles, durations[~censored])
     low, high = (np.where(np.isnan(side), curve.probabilities, side)[ended] for side in
                  (interval.low.probabilities, interval.high.probabilities))  # fmt: skip
