@@ -121,9 +121,7 @@ def all_phases(populations: Iterable[Histories], **changes) -> pd.DataFrame:
 
 def phase_survival(table: pd.DataFrame) -> dict[str, Survival]:
     """Kaplan-Meier curve of each class of a table of `phases`, of those in which a phase was seen to its end."""
-    return {
-        phase: survival(own.duration, own.censored) for phase, own in table.groupby("phase") if not own.censored.all()
-    }
+    return {phase: survival(own.duration, own.censored) for phase, own in table.groupby("phase") if not own.censored.all()}
 
 
 def event_counts(populations: Iterable[Histories]) -> pd.Series:

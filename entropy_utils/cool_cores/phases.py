@@ -94,7 +94,7 @@ def survival(durations, censored) -> Survival:
     """
     durations, censored = np.asarray(durations, float), np.asarray(censored, bool)
     if durations.shape != censored.shape or durations.ndim != 1 or not durations.size:
-        raise ParameterError.of("durations", durations.shape, f"one dimension, as long as censored {censored.shape}, not empty")
+        raise ParameterError.of("durations", durations.shape, f"one dimension, not empty, censored {censored.shape} alike")
     if censored.all():
         raise ParameterError.of("censored", "all", "at least one phase that was seen to its end")
     data = stats.CensoredData(uncensored=durations[~censored], right=durations[censored])

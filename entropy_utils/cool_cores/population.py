@@ -33,7 +33,7 @@ LEAST_RATIO = 0.01  # of the mergers that are drawn
 FOF = 1.4  # mass by which the merger rate goes, over M500c
 GROWTH = (0.45, 1.6)  # a in M500c exp(-a z)
 CHUNK = 1024  # clusters at a time: memory stays below 100 MB however many there are
-GYR, SHARE, KEV = {"unit": "Gyr"}, {"unit": "share"}, {"unit": "keV cm²"}
+GYR, PER_GYR, SHARE, KEV, LN_K = ({"unit": unit} for unit in ("Gyr", "1 / Gyr", "share", "keV cm²", "ln K"))
 
 
 def snapshot_redshifts() -> np.ndarray:
@@ -80,19 +80,17 @@ class Population(Experiment):
     K_min: float = Field(3.0, ge=1, le=4, description="least entropy", json_schema_extra=KEV)
     p_heat: float = Field(0.45, ge=0, le=1, description="chance that a merger of large ratio heats", json_schema_extra=SHARE)
     xi_heat: float = Field(0.25, ge=0.01, le=2, description="ratio from which mergers heat")
-    jump: float = Field(0.5, ge=0, le=3, description="mean of ln K that a heating merger adds", json_schema_extra={"unit": "ln K"})
+    jump: float = Field(0.5, ge=0, le=3, description="mean of ln K that a heating merger adds", json_schema_extra=LN_K)
     mixing: float = Field(0.5, ge=0.05, le=2, description="time over which it adds it", json_schema_extra=GYR)
     lag: float = Field(0.3, ge=0, le=2, description="longest delay, uniform from 0", json_schema_extra=GYR)
-    boost_rate: float = Field(
-        2.7, ge=0, le=20, description="more AGN switched on per time after a heating merger", json_schema_extra={"unit": "1 / Gyr"}
-    )
+    boost_rate: float = Field(2.7, ge=0, le=20, description="added to rate_on after that", json_schema_extra=PER_GYR)
     boost_tau: float = Field(0.5, ge=0.05, le=2, description="for how long", json_schema_extra=GYR)
-    rate_on: float = Field(0.22, ge=0, le=10, description="rate of AGN switching on", json_schema_extra={"unit": "1 / Gyr"})
+    rate_on: float = Field(0.22, ge=0, le=10, description="rate of AGN switching on", json_schema_extra=PER_GYR)
     tau_on: float = Field(1.3, ge=0.1, le=10, description="mean time that an AGN stays on", json_schema_extra=GYR)
     g_on: float = Field(2.9, ge=0, le=10, description="mean heating over cooling when on")
     g_off: float = Field(0.64, ge=0, le=10, description="mean heating over cooling when off")
     K_floor: float = Field(12.0, ge=1, le=30, description="entropy below which heating always wins", json_schema_extra=KEV)
-    pulse: float = Field(0.08, ge=0.01, le=0.5, description="size of an AGN pulse", json_schema_extra={"unit": "ln K"})
+    pulse: float = Field(0.08, ge=0.01, le=0.5, description="size of an AGN pulse", json_schema_extra=LN_K)
     ceiling: float = Field(0.6, ge=0.1, le=3, description="entropy that heating cannot exceed, over K500")
     noise: float = Field(0.04, ge=0, le=0.3, description="scatter of the recorded K", json_schema_extra={"unit": "dex"})
 

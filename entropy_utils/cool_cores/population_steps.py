@@ -50,7 +50,7 @@ class Planned(NamedTuple):
 
 
 def core_temperature(mass, K):
-    """k T in keV of a core of entropy K (keV cm²) in a cluster of M500c = `mass` (Msun): fitted to the catalogue at z = 0."""
+    """k T in keV of a core of entropy K (keV cm²) in a cluster of M500c = `mass` (Msun): a fit at z = 0."""
     return 6.74 * (mass / 10**14.6) ** 0.48 * (K / 100) ** 0.10
 
 

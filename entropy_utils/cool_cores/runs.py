@@ -29,8 +29,8 @@ TESTS: dict[str, dict] = {  # of mergers: label -> arguments of `merger_control`
     "same times, clusters of like mass": {"control": "matched"},
     "wrong control: random times": {"control": "times"},
     "wrong reference: t_start": {"reference": "t_start"},
-    "xi ≥ 0.01": {"xi_min": 0.01},
-    "xi ≥ 0.25": {"xi_min": 0.25},
+    "ξ ≥ 0.01": {"xi_min": 0.01},
+    "ξ ≥ 0.25": {"xi_min": 0.25},
 }
 
 

@@ -72,8 +72,8 @@ def find_transformations(
 ) -> pd.DataFrame:
     """Transformations: stretches of steep slope, one row each, ordered by cluster and time.
 
-    Smooth (sigma, step, z_max: see `smooth`); take maximal stretches with a slope beyond `rate` (dex / Gyr) of one sign; join
-    those of the same sign less than `join` (Gyr) apart; keep those of at least `duration` (Gyr) and `change` (dex).
+    Smooth (sigma, step, z_max: see `smooth`); take maximal stretches with a slope beyond `rate` (dex / Gyr) of one sign;
+    join those of the same sign less than `join` (Gyr) apart; keep those of at least `duration` (Gyr) and `change` (dex).
     Columns: `cluster` (row number), `direction` ('up' or 'down'), `t_start`, `t_end`, `t_peak` (steepest slope), Gyr;
     `change` (dex), `K_start`, `K_end` (keV cm²); and their classes `before`, `after`: CC up to `low`, NCC above `high`
     (keV cm²), WCC between. A transformation need not change the class. The classes are a label and decide nothing.
@@ -99,9 +99,9 @@ def find_transformations(
     return table
 
 
-def classes(K, low: float = 22.0, high: float = 150.0) -> np.ndarray:
+def classes(entropy, low: float = 22.0, high: float = 150.0) -> np.ndarray:
     """0 (CC) up to `low`, 2 (NCC) above `high`, else 1 (WCC)."""
-    return (K > low).astype(np.int64) + (K > high)
+    return (entropy > low).astype(np.int64) + (entropy > high)
 
 
 def _stretches(smoothed: Smoothed, sign: int, rate: float, change: float, duration: float, join: float):
