@@ -9,15 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .classes import CLASSES, ENTROPY_LIMITS
 from .histories import Histories
 from .merger_control import Excess
 from .phases import Survival
-from .transformations import CLASSES, smooth
+from .transformations import smooth
 
-CC, WCC, NCC = "#0072B2", "#E69F00", "#D55E00"  # of the classes, in every figure
-COLOUR = dict(zip(CLASSES, (CC, WCC, NCC), strict=True))
+COLOUR = dict(zip(CLASSES, ("#0072B2", "#E69F00", "#D55E00"), strict=True))  # of the classes, in every figure
 UP, DOWN, OTHER, GREY = "#D55E00", "#0072B2", "#009E73", "0.45"  # of the directions
-LOW, HIGH = 22.0, 150.0  # class limits, keV cm²
 HORIZON = 8.0  # Gyr up to which mean durations are compared: the curves of all classes reach so far
 TIME, ENTROPY = "age of the universe (Gyr)", "central entropy K (keV cm²)"
 
@@ -25,8 +24,9 @@ TIME, ENTROPY = "age of the universe (Gyr)", "central entropy K (keV cm²)"
 # Parts of figures
 
 
-def bands(ax: Axes, low: float = LOW, high: float = HIGH, bottom: float = 2.0, top: float = 900.0) -> None:
+def bands(ax: Axes, bottom: float = 2.0, top: float = 900.0) -> None:
     """The classes as pale bands of a logarithmic entropy axis, named beside it."""
+    low, high = ENTROPY_LIMITS
     for name, edges in zip(CLASSES, ((bottom, low), (low, high), (high, top)), strict=True):
         ax.axhspan(*edges, color=COLOUR[name], alpha=0.07, lw=0)
         place = {"xy": (1.01, np.sqrt(edges[0] * edges[1])), "xycoords": ("axes fraction", "data"), "va": "center"}
@@ -93,8 +93,8 @@ def drift(fig: Figure, records: pd.DataFrame) -> None:
     left.plot(mean.index, mean.K50, color="black")
     left.set(xlabel=TIME, ylabel=ENTROPY, title="median, 16 to 84 %")
     for column, shade, label, style in (
-        ("scc", CC, "$t_{cool}$ < 1 Gyr", "-"), ("ncc", NCC, "$t_{cool}$ > 7.7 Gyr", "-"),
-        ("low", CC, "K ≤ 22", "--"), ("high", NCC, "K > 150", "--"),
+        ("scc", COLOUR["SCC"], "$t_{cool}$ < 1 Gyr", "-"), ("ncc", COLOUR["NCC"], "$t_{cool}$ > 7.7 Gyr", "-"),
+        ("low", COLOUR["SCC"], "K ≤ 22", "--"), ("high", COLOUR["NCC"], "K > 150", "--"),
     ):  # fmt: skip
         middle.plot(mean.index, mean[column], style, color=shade, label=label)
     middle.set(xlabel=TIME, ylabel="share of the clusters", ylim=(0, 1.02), title="classes")
@@ -115,7 +115,7 @@ def final_entropies(fig: Figure, populations: Sequence[Histories], K_real=None) 
         ax.ecdf(one.K0[:, -1], color=OTHER, lw=0.9, alpha=0.7, label="model, one line per seed" if not number else None)
     if K_real is not None:
         ax.ecdf(np.asarray(K_real), color="black", lw=1.8, label="TNG-Cluster catalogue")
-    for limit in (LOW, HIGH):
+    for limit in ENTROPY_LIMITS:
         ax.axvline(limit, color=GREY, lw=1, ls=":")
     ax.set(xscale="log", xlim=(3, 900), xlabel=ENTROPY, ylabel="share of the clusters below", title="z = 0")
     ax.set_xticks((3, 10, 22, 50, 150, 500), ("3", "10", "22", "50", "150", "500"))

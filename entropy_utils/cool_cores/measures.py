@@ -1,7 +1,7 @@
 """The numbers of notebook 03's claims, read off populations (or off real histories where there are some).
 
 Tuned, so that agreement is a calibration: events per cluster, share up, up duration, median and spread of K0 at z = 0,
-the shares of the classes, and that CC phases are shorter than NCC phases. Not tuned, so outcomes: everything about mergers,
+the shares of the classes, and that SCC phases are shorter than NCC phases. Not tuned, so outcomes: everything about mergers,
 the AGN activity before events, the drift with redshift, the skewness and the rank correlations of K0.
 """
 
@@ -14,13 +14,14 @@ import pandas as pd
 from scipy import stats
 
 from .agn import activity_before
+from .classes import by_cooling_time, by_entropy, fractions
 from .histories import Histories
 from .merger_control import merger_control
 from .phases import Survival, phases, survival
 from .runs import SENSITIVITY, TESTS
 from .transformations import find_transformations
 
-TUNED = ("events", "up_share", "up_median", "K_median", "K_dex", "scc", "ncc", "low", "cc_phase", "ncc_phase")
+TUNED = ("events", "up_share", "up_median", "K_median", "K_dex", "scc", "ncc", "low", "scc_phase", "ncc_phase")
 REDSHIFTS = (2.0, 1.0, 0.5)
 
 
@@ -33,8 +34,8 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
     """All numbers of one population, by name.
 
     events: transformations per cluster; up_events: how many upward ones in all; up_share: of the events; up_median, up_16,
-    up_84: quantiles of the duration of upward ones, Gyr; none: share of clusters without any. cc_phase, ncc_phase: mean
-    duration of all phases, Gyr; cc_complete, ncc_complete: of those not censored; ncc_censored: share of the NCC ones.
+    up_84: quantiles of the duration of upward ones, Gyr; none: share of clusters without any. scc_phase, ncc_phase: mean
+    duration of all phases, Gyr; scc_complete, ncc_complete: of those not censored; scc_censored, ncc_censored: share.
     scc, wcc, ncc: shares by cooling time at the last snapshot (1 and 7.7 Gyr), low, high: by entropy (22, 150 keV cm²).
     K_median, K_dex, K_skew: of K0 and log10 K0 then; K_z2, K_z1, K_z0.5: medians; ks: distance from `K_real`.
     up_observed, up_expected, up_z, down_...: `merger_control` with its defaults. agn_up, agn_down, agn_control: median
@@ -52,10 +53,10 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
     found["none"] = 1 - events.cluster.nunique() / n
     found |= _phase_lengths(phases(histories))
     if histories.t_cool is not None:
-        t_cool = histories.t_cool[:, -1]
-        found |= {"scc": (t_cool < 1).mean(), "ncc": (t_cool > 7.7).mean()}
-        found["wcc"] = 1 - found["scc"] - found["ncc"]
-    found |= {"low": (K <= 22).mean(), "high": (K > 150).mean(), "K_median": np.median(K)}
+        state = by_cooling_time(histories.t_cool[:, -1])
+        found |= dict(zip(("scc", "wcc", "ncc"), fractions(state), strict=True))
+    low, _, high = fractions(by_entropy(K))
+    found |= {"low": low, "high": high, "K_median": np.median(K)}
     found |= {"K_dex": np.log10(K).std(), "K_skew": stats.skew(np.log10(K)) if np.ptp(K) else np.nan}
     for z in REDSHIFTS:
         found[f"K_z{z:g}"] = np.nanmedian(histories.K0[:, np.abs(histories.z - z).argmin()])
@@ -67,7 +68,7 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
         many = merger_counts(histories)
         found["rho_mergers"] = _spearman(K, many)
         if histories.t_cool is not None and 0 < found["scc"] < 1:
-            scc = t_cool < 1
+            scc = state == 0
             found["auc"] = stats.mannwhitneyu(many[~scc], many[scc]).statistic / (scc.sum() * (~scc).sum())
     for name, values in (("mass", histories.m500c), ("z_form", histories.z_form)):
         if values is not None:
@@ -134,7 +135,7 @@ def event_counts(populations: Iterable[Histories]) -> pd.Series:
 
 def _phase_lengths(table: pd.DataFrame) -> dict[str, float]:
     found = {}
-    for phase in ("CC", "NCC"):
+    for phase in ("SCC", "NCC"):
         own, name = table[table.phase == phase], phase.lower()
         found[f"{name}_phase"] = own.duration.mean()
         found[f"{name}_complete"] = own.duration[~own.censored].mean()

@@ -11,15 +11,15 @@ from scipy import stats
 
 from entropy_utils.lab.errors import ParameterError
 
+from .classes import CLASSES, ENTROPY_LIMITS, by_entropy
 from .histories import Histories
-from .transformations import CLASSES, classes, smooth
+from .transformations import smooth
 
 
 def phases(
     histories: Histories,
     *,
-    low: float = 22.0,
-    high: float = 150.0,
+    limits: tuple[float, float] = ENTROPY_LIMITS,
     hysteresis: float = 1.0,
     sigma: float = 0.20,
     step: float = 0.05,
@@ -27,23 +27,21 @@ def phases(
 ) -> pd.DataFrame:
     """Maximal runs of one class of the smoothed K0 (see `transformations.smooth`), one row each, by cluster and time.
 
-    CC up to `low`, NCC above `high` (keV cm²), WCC between. hysteresis: CC is left only above `hysteresis * low`, and NCC
-    only below `high / hysteresis`; 1: none. Columns: `cluster`, `phase` (CC, WCC or NCC), `t_start`, `duration` (Gyr) and
-    `censored`: it touches an end of the history, so that it lasted longer than is seen.
+    limits: of the classes by entropy (keV cm²; see `classes`). hysteresis: SCC is left only above `hysteresis` times the
+    first limit, NCC only below the second over `hysteresis`; 1: none. Columns: `cluster`, `phase` (SCC, WCC or NCC),
+    `t_start`, `duration` (Gyr) and `censored`: it touches an end of the history, so that it lasted longer than is seen.
     """
-    if not 0 < low < high:
-        raise ParameterError.of("low", low, f"above 0 and below high = {high:g}")
+    low, high = limits
     if not 1 <= hysteresis < np.sqrt(high / low):
-        raise ParameterError.of("hysteresis", hysteresis, f"from 1 to below sqrt(high / low) = {np.sqrt(high / low):.3g}")
+        raise ParameterError.of("hysteresis", hysteresis, f"from 1 to below the root of {high:g} / {low:g}")
     smoothed = smooth(histories, sigma, step, z_max)
     K = 10**smoothed.y
-    state = classes(K, low, high)
+    state = by_entropy(K, limits)
     if hysteresis > 1:
         for j in range(1, K.shape[1]):
             before = state[:, j - 1]
             state[(before == 0) & (K[:, j] <= hysteresis * low), j] = 0
             state[(before == 2) & (K[:, j] > high / hysteresis), j] = 2
-    state[np.isnan(K)] = -1
     cluster, begin = np.nonzero(np.diff(state, axis=1, prepend=-2))
     end = np.append(begin[1:], state.shape[1])
     end[np.append(np.diff(cluster) > 0, True)] = state.shape[1]

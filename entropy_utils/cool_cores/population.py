@@ -20,6 +20,7 @@ from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Experiment, Record
 
 from . import merger_rate
+from .classes import by_cooling_time, by_entropy, fractions
 from .cooling import cooling_time
 from .cosmology import age, redshift
 from .histories import Histories
@@ -207,8 +208,8 @@ def snapshots(seed: int, histories: Histories) -> Iterator[Record]:
         expected = recent_merger(histories, everyone, np.full(n, t)).mean()
         record = {"seed": seed, "t": t, "z": histories.z[j]}
         record |= {f"K{q}": np.percentile(K[:, j], q) for q in (16, 50, 84)}
-        record |= {"scc": (histories.t_cool[:, j] < 1).mean(), "ncc": (histories.t_cool[:, j] > 7.7).mean()}
-        record |= {"low": (K[:, j] <= 22).mean(), "high": (K[:, j] > 150).mean()}
+        record["scc"], _, record["ncc"] = fractions(by_cooling_time(histories.t_cool[:, j]))
+        record["low"], _, record["high"] = fractions(by_entropy(K[:, j]))
         record["pulses"] = histories.pulses[:, j - 1].mean() if j else 0.0
         for direction in ("up", "down"):
             here = (number == j) & (events.direction == direction).to_numpy()

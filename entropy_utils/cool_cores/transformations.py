@@ -14,9 +14,9 @@ import pandas as pd
 
 from entropy_utils.lab.errors import ParameterError
 
+from .classes import CLASSES, ENTROPY_LIMITS, by_entropy
 from .histories import Histories
 
-CLASSES = ("CC", "WCC", "NCC")
 TINY = 1e-9  # of rounding, in a comparison of times
 
 
@@ -67,23 +67,20 @@ def find_transformations(
     join: float = 0.20,
     step: float = 0.05,
     z_max: float = 2.5,
-    low: float = 22.0,
-    high: float = 150.0,
+    limits: tuple[float, float] = ENTROPY_LIMITS,
 ) -> pd.DataFrame:
     """Transformations: stretches of steep slope, one row each, ordered by cluster and time.
 
     Smooth (sigma, step, z_max: see `smooth`); take maximal stretches with a slope beyond `rate` (dex / Gyr) of one sign;
     join those of the same sign less than `join` (Gyr) apart; keep those of at least `duration` (Gyr) and `change` (dex).
     Columns: `cluster` (row number), `direction` ('up' or 'down'), `t_start`, `t_end`, `t_peak` (steepest slope), Gyr;
-    `change` (dex), `K_start`, `K_end` (keV cm²); and their classes `before`, `after`: CC up to `low`, NCC above `high`
-    (keV cm²), WCC between. A transformation need not change the class. The classes are a label and decide nothing.
+    `change` (dex), `K_start`, `K_end` (keV cm²); and their classes `before`, `after` by entropy with these `limits`
+    (keV cm²; see `classes`). A transformation need not change the class: the classes are a label and decide nothing.
     """
-    limits = (("rate", rate, 0, 10), ("change", change, 0, 5), ("duration", duration, 0, 10), ("join", join, 0, 10))
-    for name, value, least, most in limits:
+    ranges = (("rate", rate, 0, 10), ("change", change, 0, 5), ("duration", duration, 0, 10), ("join", join, 0, 10))
+    for name, value, least, most in ranges:
         if not least <= value <= most:
             raise ParameterError.of(name, value, f"number from {least} to {most}")
-    if not 0 < low < high:
-        raise ParameterError.of("low", low, f"above 0 and below high = {high:g}")
     smoothed = smooth(histories, sigma, step, z_max)
     found = [_stretches(smoothed, sign, rate, change, duration, join) for sign in (1, -1)]
     cluster, begin, end, peak = (np.concatenate(columns) for columns in zip(*found, strict=True))
@@ -95,13 +92,8 @@ def find_transformations(
         table[name] = smoothed.t[index]
     table["change"], table["K_start"], table["K_end"] = last - first, 10**first, 10**last
     for name, K in (("before", table.K_start), ("after", table.K_end)):
-        table[name] = np.array(CLASSES)[classes(K.to_numpy(), low, high)]
+        table[name] = np.array(CLASSES)[by_entropy(K, limits)]
     return table
-
-
-def classes(entropy, low: float = 22.0, high: float = 150.0) -> np.ndarray:
-    """0 (CC) up to `low`, 2 (NCC) above `high`, else 1 (WCC)."""
-    return (entropy > low).astype(np.int64) + (entropy > high)
 
 
 def _stretches(smoothed: Smoothed, sign: int, rate: float, change: float, duration: float, join: float):
