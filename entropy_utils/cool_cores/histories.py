@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -135,6 +137,61 @@ class Histories:
         if bad.any():
             row = self.mergers[bad].iloc[0][MERGER].to_dict()
             raise ParameterError.of("mergers", row, f"cluster from 0 to {len(self) - 1}, finite t, 0 < xi <= 1")
+
+
+CRITERIA = {"halo_id": "HaloIDs", "K0": "centralEntropy"}
+MORE_CRITERIA = {"t_cool": "centralCoolingTime", "flags": "centralCoolingTime_flag"}
+
+
+def read_coolcore_criteria(
+    path,
+    snapshots: pd.DataFrame,
+    catalogue: pd.DataFrame | None = None,
+    on_error: str = "raise",
+    allow_missing: bool = False,
+    max_gap: float = 0.5,
+) -> Histories:
+    """Histories from TNG-Cluster's supplementary file coolcore_criteria.hdf5, or an .npz of the same layout.
+
+    HaloIDs (n,) and, for each quantity, an array (n, snapshots of the simulation) indexed by snapshot number:
+    centralEntropy (keV cm²) and, if there, centralCoolingTime (Gyr) and its flag. `snapshots`: a table with `snap`,
+    `redshift` and `age_gyr`, which says what is read. `catalogue`: the z = 0 table, for masses and formation redshifts.
+    `on_error`, `allow_missing`, `max_gap`: see `Histories`. Mergers and AGN energies are in other files.
+    """
+    path, snap = Path(path), snapshots["snap"].to_numpy()
+    with _arrays(path) as file:
+        wanted = CRITERIA | {name: theirs for name, theirs in MORE_CRITERIA.items() if theirs in file}
+        missing = [theirs for theirs in wanted.values() if theirs not in file]
+        if missing:
+            raise ParameterError(f"{path.name}: dataset {missing[0]} missing, there are: {', '.join(file) or 'none'}")
+        found = {name: np.asarray(file[theirs]) for name, theirs in wanted.items()}
+    for name, values in found.items():
+        if name != "halo_id" and (values.ndim != 2 or len(values) != len(found["halo_id"]) or values.shape[1] <= snap.max()):
+            allowed = f"shape ({len(found['halo_id'])}, more than snapshot {snap.max()})"
+            raise ParameterError.of(wanted[name], values.shape, allowed, f"{path.name}: dataset")
+    found = {name: values if name == "halo_id" else values[:, snap] for name, values in found.items()}
+    if catalogue is not None:
+        absent = set(found["halo_id"].tolist()) - set(catalogue["halo_id"])
+        if absent:
+            raise ParameterError(f"{path.name}: HaloIDs has {min(absent)}, which is not in the catalogue")
+        rows = catalogue.set_index("halo_id").loc[found["halo_id"]]
+        found |= {"m500c": 10 ** rows["log10_m500c_msun"].to_numpy(), "z_form": rows["z_form"].to_numpy()}
+    t, z = snapshots["age_gyr"].to_numpy(), snapshots["redshift"].to_numpy()
+    return Histories.of(on_error, t=t, z=z, allow_missing=allow_missing, max_gap=max_gap, **found)
+
+
+def _arrays(path: Path):
+    """The datasets of an HDF5 file, or the arrays of an .npz."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is not there")
+    try:
+        if path.suffix == ".npz":
+            return np.load(path)
+        import h5py
+
+        return h5py.File(path, "r")
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ParameterError(f"{path.name}: not an HDF5 file or .npz ({' '.join(str(error).split())})") from None
 
 
 def bad_clusters(halo_id, t, K0, allow_missing: bool, max_gap: float) -> dict[int, str]:
