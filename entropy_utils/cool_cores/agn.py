@@ -13,19 +13,26 @@ from .histories import Histories
 def activity(histories: Histories, cluster, t, window: float = 1.0) -> np.ndarray:
     """Mean rate of `pulses` (per Gyr, or energy per Gyr) in (t - window, t] of clusters (row numbers), broadcast.
 
-    Inside an interval between snapshots the rate is taken as constant. Where the window begins before the first snapshot,
-    the mean is over the part that is known; NaN if nothing is.
+    Inside an interval between snapshots the rate is taken as constant. The mean is over the part of the window in which it
+    is known, from the first snapshot on and without intervals that are NaN; NaN if nothing is known.
     """
     if histories.pulses is None:
         raise ParameterError.of("histories.pulses", None, "histories with AGN pulses")
     if not window > 0:
         raise ParameterError.of("window", window, "above 0 Gyr")
     cluster, t = np.broadcast_arrays(np.asarray(cluster), np.asarray(t, float))
-    total = np.cumsum(np.pad(histories.pulses, ((0, 0), (1, 0))), axis=1)  # up to each snapshot
-    late = np.clip(t, histories.t[0], histories.t[-1])
-    early = np.clip(t - window, histories.t[0], histories.t[-1])
-    with np.errstate(invalid="ignore"):
-        return (_at(histories.t, total, cluster, late) - _at(histories.t, total, cluster, early)) / (late - early)
+    known = np.isfinite(histories.pulses)
+    injected, length = (
+        _between(histories.t, values, cluster, t - window, t)
+        for values in (np.where(known, histories.pulses, 0), known * np.diff(histories.t))
+    )
+    return np.divide(injected, length, out=np.full(injected.shape, np.nan), where=length > 1e-9)
+
+
+def _between(times: np.ndarray, values: np.ndarray, row, early, late) -> np.ndarray:
+    """Sum of values (n, m - 1), spread evenly over the intervals of `times` (m,), between two times, by row."""
+    total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
+    return _at(times, total, row, np.clip(late, *times[[0, -1]])) - _at(times, total, row, np.clip(early, *times[[0, -1]]))
 
 
 def _at(times: np.ndarray, values: np.ndarray, row, t) -> np.ndarray:

@@ -38,7 +38,7 @@ GYR, PER_GYR, SHARE, KEV, LN_K = ({"unit": unit} for unit in ("Gyr", "1 / Gyr", 
 
 
 def snapshot_redshifts() -> np.ndarray:
-    """Redshifts (72,) of TNG snapshots 28 to 99, good to about 0.02: the documented ones, and ln(1 + z) linear between."""
+    """Redshifts (72,) of TNG snapshots 28 to 99, good to 0.04: the documented ones, and ln(1 + z) linear between."""
     known = np.log1p(list(KNOWN.values()))
     return np.expm1(np.interp(np.arange(28, 100), list(KNOWN), known))
 
@@ -137,7 +137,7 @@ class Population(Experiment):
         return Histories(
             halo_id=np.arange(len(sample)), t=t, z=z, K0=K0, t_cool=cooling_time(K0, core_temperature(then, K0)),
             m500c=mass, z_form=sample.z_form.to_numpy(), pulses=np.concatenate(pulses),
-            mergers=pd.concat(mergers, ignore_index=True),
+            mergers=pd.concat(mergers, ignore_index=True), max_gap=max(0.5, float(np.diff(t).max())),
         )  # fmt: skip
 
     def sample(self, catalogue: pd.DataFrame | None, rng: np.random.Generator) -> pd.DataFrame:
