@@ -31,12 +31,12 @@ def phases(
     first limit, NCC only below the second over `hysteresis`; 1: none. Columns: `cluster`, `phase` (SCC, WCC or NCC),
     `t_start`, `duration` (Gyr) and `censored`: it touches an end of the history, so that it lasted longer than is seen.
     """
-    low, high = limits
-    if not 1 <= hysteresis < np.sqrt(high / low):
-        raise ParameterError.of("hysteresis", hysteresis, f"from 1 to below the root of {high:g} / {low:g}")
     smoothed = smooth(histories, sigma, step, z_max)
     K = 10**smoothed.y
     state = by_entropy(K, limits)
+    low, high = limits
+    if not (hysteresis >= 1 and low * hysteresis**2 < high):
+        raise ParameterError.of("hysteresis", hysteresis, f"from 1 to below the root of {high:g} / {low:g}")
     if hysteresis > 1:
         for j in range(1, K.shape[1]):
             before = state[:, j - 1]
