@@ -259,9 +259,8 @@ def live(fig: Figure, runs: list[tuple[str, pd.DataFrame]]) -> None:
     left, middle, right = fig.subplots(1, 3)
     bands(left)
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-    for (label, records), shade in zip(runs, colours, strict=False):
-        if not len(records):
-            continue
+    begun = [(label, records) for label, records in runs if len(records)]
+    for (label, records), shade in zip(begun, colours, strict=False):
         mean = records.groupby("t").mean(numeric_only=True)
         left.plot(mean.index, mean.K50, color=shade, label=label if len(label) <= 34 else label[:33] + "…")
         total = mean[["up", "down", "up_merged", "up_expected"]].cumsum()
@@ -270,6 +269,7 @@ def live(fig: Figure, runs: list[tuple[str, pd.DataFrame]]) -> None:
         right.plot(total.index, total.up_merged / total.up.where(total.up > 0), color=shade)
         right.plot(total.index, total.up_expected / total.up.where(total.up > 0), ":", color=shade)
     left.set(xlabel=TIME, ylabel=ENTROPY, title="median")
-    left.legend(loc="upper left", fontsize=7)
+    if begun:
+        left.legend(loc="upper left", fontsize=7)
     middle.set(xlabel=TIME, ylabel="events per cluster so far", title="up; dashed: down")
     right.set(xlabel=TIME, ylabel="share with a merger before", ylim=(0, 1.02), title="up; dotted: chance")
