@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from . import cosmology
 from .core_entropy import K_B, KEV, M_P, YEAR, xray_entropy
 from .histories import PLAUSIBLE, warn_if_implausible
 
+STATE = ("InternalEnergy", "ElectronAbundance", "Density", "GFM_CoolingRate")
 X = 0.76  # hydrogen by mass
 UNIT_MASS, UNIT_LENGTH = 1.989e43, 3.085678e21  # of the simulation's code, without h: g, cm
 APERTURE, T_MIN = 0.012, 1e6  # of r500c; K
@@ -92,7 +94,7 @@ def central_entropy(
     inside = radii(values(gas, "Coordinates", above=None), centre, box, z) < aperture * 1000 * r500c
     if not inside.any():
         raise ParameterError.of("r500c", r500c, f"Mpc, with a cell within {aperture:g} of it; are centre and box in ckpc/h?")
-    state = gas_state({name: np.asarray(gas[name])[inside] for name in gas}, z)
+    state = gas_state({name: np.asarray(gas[name])[inside] for name in STATE if name in gas}, z)
     forming = values(gas, "StarFormationRate", above=None)[inside] > 0
     for name in ("kT", "n_e"):
         if not forming.all():
@@ -113,6 +115,31 @@ def central_entropy(
         cells=int(used.sum()),
         left_out=int(inside.sum() - used.sum()),
     )
+
+
+def entropy_profile(
+    gas: Mapping, centre, box: float, edges, z: float = 0.0, T_min: float = T_MIN
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Radius (kpc), entropy and its error (keV cm²) of shells between the edges (kpc), as `profiles.fit_profile` wants them.
+
+    Cells as in `central_entropy`; K is the exponential of the mass-weighted mean of ln K, its error that of the mean. The
+    radius of a shell is the geometric mean of its edges. Shells with fewer than 10 cells are left out.
+    """
+    distance = radii(values(gas, "Coordinates", above=None), centre, box, z)
+    state, mass = gas_state(gas, z), values(gas, "Masses")
+    used = (T_min < state.T) & (values(gas, "StarFormationRate", above=None) <= 0)
+    shell, points = np.digitize(distance, edges) - 1, []
+    for number, (inner, outer) in enumerate(pairwise(edges)):
+        inside = used & (shell == number)
+        if inside.sum() < 10:
+            continue
+        w, ln_K = mass[inside] / mass[inside].sum(), np.log(state.K[inside])
+        mean = w @ ln_K
+        error = np.sqrt(w @ (ln_K - mean) ** 2 * (w @ w))
+        points.append((np.sqrt(inner * outer), np.exp(mean), np.exp(mean) * error))
+    if not points:
+        raise ParameterError.of("edges", list(edges), "kpc, with a shell of at least 10 hot cells that form no stars")
+    return tuple(np.array(points).T)
 
 
 def values(gas: Mapping, name: str, above: float | None = 0.0) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Made-up tables with the columns of the real ones, for readers who do not have these. No row is a real cluster.
+"""Made-up tables and gas cells in the form of the real ones, for readers who do not have these. Nothing is a real cluster.
 
-They are drawn from a summary of the real tables (means, spreads, a few laws), so that figures look alike; class counts and
-mixture fits that come out of them test nothing about the real clusters.
+The tables are drawn from a summary of the real ones (means, spreads, a few laws), so that figures look alike; class counts
+and mixture fits that come out of them test nothing about the real clusters.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from . import cosmology
 from .classes import by_cooling_time
+from .core_entropy import KEV, M_P, electron_density
+from .gas_cells import UNIT_LENGTH, UNIT_MASS, X
 from .population import catalogue_like
+from .profiles import profile
 
 LAW = (-1.86, 1.40, -0.64, 0.062)  # log10 t_cool (Gyr) = a + b log10 K0 + c log10 kT, and the scatter: fit to the real table
 
@@ -59,3 +63,33 @@ def accept_stand_in(seed: int = 0, n: int = 240) -> pd.DataFrame:
             "k0_extr": 10**log_K * rng.uniform(0.6, 1.0, n),
         }
     )
+
+
+def gas_stand_in(
+    K0: float, K100: float, alpha: float, kT: float, box: float, seed: int = 0, n: int = 40_000, z: float = 0.0
+) -> dict[str, np.ndarray]:
+    """n made-up gas cells of equal mass within 500 kpc of the corner of a periodic box (ckpc/h), as fields of PartType0.
+
+    Their entropies are the profile's with a scatter of 0.3 in ln K, at one temperature (keV). One cell in a hundred is cold
+    and forms stars, which a reader of such cells has to leave out.
+    """
+    rng = np.random.default_rng(seed)
+    edges = np.geomspace(0.5, 500, 400)  # kpc
+    middle = np.sqrt(edges[1:] * edges[:-1])
+    mass = electron_density(kT, profile(middle, K0, K100, alpha)) * np.diff(edges**3)
+    share = np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum()
+    r = np.interp(rng.random(n), share, edges)
+    way = rng.standard_normal((n, 3))
+    n_e = electron_density(kT, profile(r, K0, K100, alpha) * np.exp(0.3 * rng.standard_normal(n)))
+    x_e = 1.158
+    u = kT * KEV / (2 / 3 * M_P * 4 / (1 + 3 * X + 4 * X * x_e)) / 1e10
+    cell = (UNIT_LENGTH / (1 + z)) ** 3 / UNIT_MASS / cosmology.h**2  # code density per g / cm³
+    forming = rng.random(n) < 0.01
+    return {
+        "Coordinates": way / np.linalg.norm(way, axis=1, keepdims=True) * r[:, None] * (1 + z) * cosmology.h % box,
+        "InternalEnergy": np.where(forming, 1e2, u),
+        "ElectronAbundance": np.full(n, x_e),
+        "Density": n_e * M_P / (X * x_e) * cell,
+        "Masses": np.full(n, 1e-3),
+        "StarFormationRate": np.where(forming, 0.1, 0.0),
+    }

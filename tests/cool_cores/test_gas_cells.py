@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 from scipy import constants
@@ -127,6 +128,16 @@ def test_energies_too_small_by_a_thousand_warn_before_they_fail():
 def test_bad_cells_are_refused(changes, message):
     with pytest.raises(ParameterError, match=message):
         central_entropy(core_gas(**changes), [1, 1, 1], R500C, BOX)
+
+
+def test_what_readers_of_snapshots_return(tmp_path):
+    """An open h5py group, or a dictionary with a count beside the fields."""
+    core = central_entropy(core_gas(), [1, 1, 1], R500C, BOX)
+    assert central_entropy({"count": 6, **core_gas()}, [1, 1, 1], R500C, BOX) == core
+    with h5py.File(tmp_path / "snapshot.hdf5", "w") as file:
+        for name, field in core_gas().items():
+            file[f"PartType0/{name}"] = field
+        assert central_entropy(file["PartType0"], [1, 1, 1], R500C, BOX) == core
 
 
 def test_a_missing_field_is_named():
