@@ -2,7 +2,8 @@
 
 A core is ln K, its central entropy (K in keV cm²). In a time dt radiation takes dt / t_cool from it, mergers add what was
 planned for them, and the AGN adds discrete pulses whose mean is g dt / t_cool: g > 1 heats more than is lost, g < 1 less.
-Both forms use the same random numbers, so they follow the same paths. The model is our choice, not the paper's.
+Both forms use the same random numbers, so they follow the same paths, except that a core that cools amplifies what rounding
+does to its last digit, by exp(1.5 t / t_cool): a few of many part in the end. The model is our choice, not the paper's.
 """
 
 from __future__ import annotations
