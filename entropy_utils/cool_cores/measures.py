@@ -56,20 +56,21 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
         state = by_cooling_time(histories.t_cool[:, -1])
         found |= dict(zip(("scc", "wcc", "ncc"), fractions(state), strict=True))
     low, _, high = fractions(by_entropy(K))
-    found |= {"low": low, "high": high, "K_median": np.median(K)}
-    found |= {"K_dex": np.log10(K).std(), "K_skew": stats.skew(np.log10(K)) if np.ptp(K) else np.nan}
+    found |= {"low": low, "high": high, "K_median": np.nanmedian(K)}
+    logs = np.log10(K[np.isfinite(K)])
+    found |= {"K_dex": logs.std(), "K_skew": stats.skew(logs) if np.ptp(logs) else np.nan}
     for z in REDSHIFTS:
         found[f"K_z{z:g}"] = np.nanmedian(histories.K0[:, np.abs(histories.z - z).argmin()])
     if K_real is not None:
-        found["ks"] = stats.ks_2samp(K, K_real).statistic
+        found["ks"] = stats.ks_2samp(K[np.isfinite(K)], K_real).statistic
     if len(histories.mergers):
         for direction, excess in merger_control(events, histories).items():
             found |= {f"{direction}_{name}": getattr(excess, name) for name in ("observed", "expected", "z")}
         many = merger_counts(histories)
         found["rho_mergers"] = _spearman(K, many)
         if histories.t_cool is not None and 0 < found["scc"] < 1:
-            scc = state == 0
-            found["auc"] = stats.mannwhitneyu(many[~scc], many[scc]).statistic / (scc.sum() * (~scc).sum())
+            scc, other = many[state == 0], many[state > 0]
+            found["auc"] = stats.mannwhitneyu(other, scc).statistic / (len(scc) * len(other))
     for name, values in (("mass", histories.m500c), ("z_form", histories.z_form)):
         if values is not None:
             found[f"rho_{name}"] = _spearman(K, values)
@@ -144,4 +145,5 @@ def _phase_lengths(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _spearman(a, b) -> float:
-    return float(stats.spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else float("nan")
+    known = np.isfinite(a) & np.isfinite(b)
+    return float(stats.spearmanr(a[known], b[known]).statistic) if np.ptp(a[known]) and np.ptp(b[known]) else float("nan")

@@ -19,6 +19,7 @@ CONTROLS = ("clusters", "matched", "times")
 REFERENCES = ("t_peak", "t_start", "t_end")
 NEIGHBOURS = 50
 FEWEST = 5  # events below which no test is made
+BLOCK = 1_000_000  # controls looked up at a time: memory stays small however many events there are
 SPAN = 1e3  # Gyr, more than any time: one number then tells cluster and time
 
 
@@ -51,8 +52,16 @@ class Excess(NamedTuple):
 
 def recent_merger(histories: Histories, cluster, t, window: float = 1.0, xi_min: float = 0.1) -> np.ndarray:
     """Whether clusters (row numbers) had a merger with xi >= xi_min in (t - window, t]; Gyr, any shape, broadcast."""
+    return _any_between(_keys(histories, xi_min), cluster, t, window)
+
+
+def _keys(histories: Histories, xi_min: float) -> np.ndarray:
+    """One sorted number per merger, from which `_any_between` tells cluster and time."""
     mergers = histories.mergers[histories.mergers.xi >= xi_min]
-    keys = np.sort(SPAN * mergers.cluster.to_numpy() + mergers.t.to_numpy())
+    return np.sort(SPAN * mergers.cluster.to_numpy() + mergers.t.to_numpy())
+
+
+def _any_between(keys: np.ndarray, cluster, t, window: float) -> np.ndarray:
     now = SPAN * np.asarray(cluster) + t
     return np.searchsorted(keys, now, side="right") > np.searchsorted(keys, now - window, side="right")
 
@@ -84,22 +93,25 @@ def merger_control(
     for name, value, least, most in (("xi_min", xi_min, 0, 1), ("window", window, 0.01, length), ("draws", draws, 2, 10**6)):
         if not least <= value <= most:
             raise ParameterError.of(name, value, f"number from {least} to {most:g}")
-    rng, found = np.random.default_rng(seed), {}
+    rng, found, keys = np.random.default_rng(seed), {}, _keys(histories, xi_min)
     others = _nearest(histories) if control == "matched" else None
     for direction in ("up", "down"):
         own = events[events.direction == direction]
         if len(own) < FEWEST:
             continue
         cluster, t = own.cluster.to_numpy(), own[reference].to_numpy()
-        shape, n = (draws, len(own)), len(histories)
-        if control == "times":
-            drawn, then = cluster, rng.uniform(histories.t[0] + window, histories.t[-1], shape)
-        elif control == "matched":
-            drawn, then = others[cluster, rng.integers(others.shape[1], size=shape)], t
-        else:
-            drawn, then = rng.integers(n, size=shape), t
-        controls = recent_merger(histories, drawn, then, window, xi_min).mean(axis=1)
-        found[direction] = Excess(len(own), float(recent_merger(histories, cluster, t, window, xi_min).mean()), controls)
+        block, controls = max(BLOCK // len(own), 1), []
+        for first in range(0, draws, block):
+            shape = (min(block, draws - first), len(own))
+            if control == "times":
+                drawn, then = cluster, rng.uniform(histories.t[0] + window, histories.t[-1], shape)
+            elif control == "matched":
+                drawn, then = others[cluster, rng.integers(others.shape[1], size=shape)], t
+            else:
+                drawn, then = rng.integers(len(histories), size=shape), t
+            controls.append(_any_between(keys, drawn, then, window).mean(axis=1))
+        observed = float(_any_between(keys, cluster, t, window).mean())
+        found[direction] = Excess(len(own), observed, np.concatenate(controls))
     return found
 
 

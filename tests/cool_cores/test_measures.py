@@ -113,6 +113,11 @@ def test_what_cannot_be_had_is_left_out(populations):
     bare = replace(populations[0], t_cool=None, pulses=None, z_form=None, mergers=populations[0].mergers.iloc[:0])
     found = measures.measure(bare)
     assert {"scc", "up_z", "agn_up", "rho_z_form", "ks"}.isdisjoint(found)
+    K0 = bare.K0.copy()
+    K0[::5, -1] = np.nan
+    holes = measures.measure(replace(populations[0], K0=K0, allow_missing=True))
+    assert np.isfinite(list(holes.values())).all()
+    assert holes["K_median"] == np.nanmedian(K0[:, -1])
     still = measures.measure(replace(bare, K0=np.full(bare.K0.shape, 40.0)))
     assert still["events"] == 0
     assert np.isnan(still["up_share"])
