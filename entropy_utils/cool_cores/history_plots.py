@@ -162,6 +162,7 @@ def controls(fig: Figure, outcome: Mapping[str, Excess], title: str = "") -> Non
         ax.stairs(*np.histogram(one.controls, np.linspace(0, 1, 101)), color=GREY, alpha=0.6, fill=True, label="controls")
         ax.axvline(one.observed, color=shade, lw=2.4, label=f"{one.events} events '{direction}'")
         ax.set_title(f"{direction}: {one.observed:.2f}, control {one.expected:.2f}, z = {one.z:+.1f}")
+        ax.set_ylim(0, 1.4 * ax.get_ylim()[1])  # room for the legend
         ax.legend(loc="upper left" if one.observed > 0.5 else "upper right", fontsize=8)
     axes[0].set_ylabel("control samples")
     if title:

@@ -119,6 +119,12 @@ def _nearest(histories: Histories) -> np.ndarray:
     """For each cluster the others nearest in log mass (n, 50), or all others if there are fewer."""
     if histories.m500c is None:
         raise ParameterError.of("control", "matched", "histories with m500c; or control='clusters'")
-    distance = np.abs(np.subtract.outer(np.log(histories.m500c), np.log(histories.m500c)))
-    np.fill_diagonal(distance, np.inf)
-    return np.argsort(distance, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(histories) - 1)]
+    order, n = np.argsort(histories.m500c, kind="stable"), len(histories)
+    mass, k = np.log(histories.m500c)[order], min(NEIGHBOURS, n - 1)
+    rank = np.arange(n)[:, None] + np.delete(np.arange(-k, k + 1), k)  # the nearest are among the next in order
+    inside = (rank >= 0) & (rank < n)
+    distance = np.where(inside, np.abs(mass[np.where(inside, rank, 0)] - mass[:, None]), np.inf)
+    chosen = np.argpartition(distance, k - 1, axis=1)[:, :k]
+    nearest = np.empty((n, k), np.int64)
+    nearest[order] = order[np.take_along_axis(rank, chosen, axis=1)]
+    return nearest

@@ -11,7 +11,7 @@ import pytest
 from entropy_utils.cool_cores.agn import activity, activity_before
 from entropy_utils.cool_cores.cosmology import redshift
 from entropy_utils.cool_cores.histories import Histories
-from entropy_utils.cool_cores.merger_control import Excess, merger_control, recent_merger
+from entropy_utils.cool_cores.merger_control import Excess, _nearest, merger_control, recent_merger
 from entropy_utils.lab.errors import ParameterError
 
 T = np.linspace(2.5, 13.8, 73)
@@ -111,6 +111,18 @@ def test_matched_controls_have_like_masses():
     assert abs(merger_control(some, histories, control="matched")["up"].z) < 3
     with pytest.raises(ParameterError, match="m500c"):
         merger_control(some, replace(histories, m500c=None), control="matched")
+
+
+@pytest.mark.parametrize("n", [2, 30, 51, 300])
+def test_nearest_clusters(n):
+    histories = world(np.random.default_rng(n)).select(np.arange(n))
+    found, mass = _nearest(histories), np.log(histories.m500c)
+    assert found.shape == (n, min(50, n - 1))
+    for i in range(n):
+        distance = np.abs(mass - mass[i])
+        assert i not in found[i]
+        assert len(set(found[i])) == found.shape[1]
+        np.testing.assert_array_equal(np.sort(distance[found[i]]), np.sort(np.delete(distance, i))[: found.shape[1]])
 
 
 def test_a_late_reference_time_is_used():
