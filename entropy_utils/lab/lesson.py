@@ -8,7 +8,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,12 @@ class Lesson:
     def claim(self, id: str, value: Any, sd: float | None = None, seeds: int | None = None) -> Verdict:
         """Record what was measured for a claim: a number, or one number per seed; the catalogue judges it."""
         self._verdicts[id] = judge(self.notebook.claim(id), self.profile, value, sd, seeds)
+        return self._verdicts[id]
+
+    def untestable(self, id: str, why: str) -> Verdict:
+        """Record that this run cannot test a claim, say for want of data that is not there: neither right nor wrong."""
+        verdict = judge(self.notebook.claim(id), self.profile)
+        self._verdicts[id] = replace(verdict, verdict="not testable here", note=verdict.note or why, fails=False)
         return self._verdicts[id]
 
     def claims_table(self) -> ClaimsTable:

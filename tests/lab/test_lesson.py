@@ -147,6 +147,17 @@ def test_claims_are_judged_and_listed_in_the_catalogues_order():
     assert "no claims" in repr(lab.open("04").claims_table())
 
 
+def test_a_claim_whose_data_are_not_there_is_neither_right_nor_wrong_and_keeps_its_bounds():
+    opened = lab.open("05", "smoke")
+    found = opened.untestable("05.x", "needs the data set 'almrrc'")
+    assert (found.verdict, found.note, found.fails) == ("not testable here", "needs the data set 'almrrc'", False)
+    assert (found.expected, found.value, found.shown) == ("≤ 1", None, "")
+    assert opened.claims_table().verdicts[0] is found
+    assert opened.claim("05.x", 0.5).verdict == "reproduced"
+    with pytest.raises(lab.ParameterError, match="'claim': got '05.z'"):
+        opened.untestable("05.z", "no such claim")
+
+
 def test_exercises_tell_right_from_wrong_and_never_raise(capsys):
     opened = lab.open("05", "smoke")
     capsys.readouterr()
