@@ -154,7 +154,7 @@ def test_a_claim_whose_data_are_not_there_is_neither_right_nor_wrong_and_keeps_i
     assert (found.expected, found.value, found.shown) == ("≤ 1", None, "")
     assert opened.claims_table().verdicts[0] is found
     assert opened.claim("05.x", 0.5).verdict == "reproduced"
-    with pytest.raises(lab.ParameterError, match="'claim': got '05.z'"):
+    with pytest.raises(lab.ParameterError, match=r"'claim': got '05\.z'"):
         opened.untestable("05.z", "no such claim")
 
 
