@@ -13,6 +13,7 @@ from scipy import stats
 
 from entropy_utils.cool_cores import measures, runs
 from entropy_utils.cool_cores.merger_control import recent_merger
+from entropy_utils.cool_cores.population import Population
 from entropy_utils.cool_cores.transformations import find_transformations
 
 
@@ -133,6 +134,27 @@ def test_counts_of_events_and_phases_of_all(populations):
     curves = measures.phase_survival(table)
     assert curves["SCC"].median < curves["NCC"].median
     assert curves["NCC"].mean_up_to(8) > table[table.phase == "NCC"].duration.mean()
+
+
+def test_untuned_parameters_stay_in_their_box():
+    drawn, base = runs.untuned(60, seed=1), runs.plan("smoke")[runs.FIDUCIAL]
+    for name in runs.FITTED:
+        ratio = np.array([getattr(one, name) for one in drawn]) / getattr(base, name)
+        assert 0.5 <= ratio.min() < 0.65
+        assert 1.5 < ratio.max() <= 2.0 + 1e-9
+    assert len({one.seed for one in drawn}) == 60
+    assert drawn[3] == runs.untuned(5, seed=1)[3]
+    assert all(one.model_dump(include={"mixing", "lag"}) == base.model_dump(include={"mixing", "lag"}) for one in drawn)
+
+
+def test_other_parameters_fit_too(real):
+    """The direction of every claim is the same with them."""
+    other = measures.summary(Population(dt=0.02, seeds=3, **runs.ALTERNATIVE).populations(real)).mean()
+    assert other.up_z > 5
+    assert other.down_z <= 0
+    assert other.scc_phase < other.ncc_phase
+    assert other.agn_up > other.agn_control > other.agn_down
+    assert 0.65 < other.up_share < 0.9
 
 
 def test_mean_and_sd():
