@@ -56,14 +56,14 @@ def recent_merger(histories: Histories, cluster, t, window: float = 1.0, xi_min:
 
 
 def _keys(histories: Histories, xi_min: float) -> np.ndarray:
-    """One sorted number per merger, from which `_any_between` tells cluster and time."""
+    """One sorted number per merger, from which `_any_between` tells cluster and time; before them one below all."""
     mergers = histories.mergers[histories.mergers.xi >= xi_min]
-    return np.sort(SPAN * mergers.cluster.to_numpy() + mergers.t.to_numpy())
+    return np.concatenate([[-np.inf], np.sort(SPAN * mergers.cluster.to_numpy() + mergers.t.to_numpy())])
 
 
 def _any_between(keys: np.ndarray, cluster, t, window: float) -> np.ndarray:
     now = SPAN * np.asarray(cluster) + t
-    return np.searchsorted(keys, now, side="right") > np.searchsorted(keys, now - window, side="right")
+    return keys[np.searchsorted(keys, now, side="right") - 1] > now - window  # the last one up to t
 
 
 def merger_control(
