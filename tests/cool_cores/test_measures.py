@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from entropy_utils.cool_cores import measures, runs
+from entropy_utils.cool_cores.histories import read_coolcore_criteria
 from entropy_utils.cool_cores.merger_control import recent_merger
 from entropy_utils.cool_cores.population import Population
 from entropy_utils.cool_cores.transformations import find_transformations
@@ -134,6 +135,20 @@ def test_counts_of_events_and_phases_of_all(populations):
     curves = measures.phase_survival(table)
     assert curves["SCC"].median < curves["NCC"].median
     assert curves["NCC"].mean_up_to(8) > table[table.phase == "NCC"].duration.mean()
+
+
+def test_a_file_of_real_histories_goes_the_same_way(populations, tmp_path):
+    """The layout of the simulation's supplementary file, written from a population: same events, same numbers."""
+    one, snap = populations[0], np.arange(28, 100)
+    arrays = {"centralEntropy": one.K0, "centralCoolingTime": one.t_cool}
+    wide = {name: np.concatenate([np.full((352, 28), np.nan), values], axis=1) for name, values in arrays.items()}
+    np.savez(tmp_path / "criteria.npz", HaloIDs=one.halo_id, **wide)
+    table = pd.DataFrame({"snap": snap, "redshift": one.z, "age_gyr": one.t})
+    read = read_coolcore_criteria(tmp_path / "criteria.npz", table)
+    pd.testing.assert_frame_equal(find_transformations(read), find_transformations(one))
+    ours, theirs = measures.measure(one), measures.measure(read)
+    assert {"events", "up_share", "ncc_phase", "scc"} <= set(theirs)
+    assert all(theirs[name] == pytest.approx(ours[name]) for name in theirs)
 
 
 def test_untuned_parameters_stay_in_their_box():
