@@ -211,7 +211,7 @@ def criteria(fig: Figure, by_time, by_entropy) -> None:
                 place, share, left=start, color=COLOUR[name], alpha=0.85, label=name if not place else None, height=0.6
             )
             if share > 0.06:
-                left.annotate(f"{100 * share:.1f} %", (start + share / 2, place), ha="center", va="center", fontsize=8)
+                left.annotate(f"{100 * share:.0f} %", (start + share / 2, place), ha="center", va="center", fontsize=8)
             start += share
     left.set_yticks((0, 1), ("by\nentropy", "by cooling\ntime"))
     left.set(xlim=(0, 1), ylim=(-0.5, 2.0), xlabel="share", title="Two criteria")

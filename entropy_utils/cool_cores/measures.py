@@ -34,13 +34,15 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
     """All numbers of one population, by name.
 
     events: transformations per cluster; up_events: how many upward ones in all; up_share: of the events; up_median, up_16,
-    up_84: quantiles of the duration of upward ones, Gyr; none: share of clusters without any. scc_phase, ncc_phase: mean
+    up_84: quantiles of the duration of upward ones, Gyr; none: share of clusters without any; returned: share of the upward
+    ones that a downward one follows. scc_phase, ncc_phase: mean
     duration of all phases, Gyr; scc_complete, ncc_complete: of those not censored; scc_censored, ncc_censored: share.
     scc, wcc, ncc: shares by cooling time at the last snapshot (1 and 7.7 Gyr), low, high: by entropy (22, 150 keV cm²).
     K_median, K_dex, K_skew: of K0 and log10 K0 then; K_z2, K_z1, K_z0.5: medians; ks: distance from `K_real`.
     up_observed, up_expected, up_z, down_...: `merger_control` with its defaults. agn_up, agn_down, agn_control: median
     `activity_before`. rho_mergers, rho_mass, rho_z_form: Spearman correlations of K0 at the last snapshot with the number
-    of mergers xi >= 0.1, m500c and z_form; auc: chance that an SCC cluster had fewer of these mergers than another one.
+    of mergers xi >= 0.1, m500c and z_form; K_many: median K0 of the tenth of the clusters with the most of these mergers,
+    over that of all; auc: chance that an SCC cluster had fewer of these mergers than another one.
     What cannot be had (no mergers, no pulses, no events) is left out or NaN.
     """
     events, found = find_transformations(histories), {}
@@ -51,6 +53,7 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
     length = up.t_end - up.t_start
     found |= {"up_median": length.median(), "up_16": length.quantile(0.16), "up_84": length.quantile(0.84)}
     found["none"] = 1 - events.cluster.nunique() / n
+    found["returned"] = _followed(events)
     found |= _phase_lengths(phases(histories))
     if histories.t_cool is not None:
         state = by_cooling_time(histories.t_cool[:, -1])
@@ -68,6 +71,8 @@ def measure(histories: Histories, K_real=None) -> dict[str, float]:
             found |= {f"{direction}_{name}": getattr(excess, name) for name in ("observed", "expected", "z")}
         many = merger_counts(histories)
         found["rho_mergers"] = _spearman(K, many)
+        most = np.argsort(-many, kind="stable")[: max(n // 10, 1)]
+        found["K_many"] = np.nanmedian(K[most]) / found["K_median"]
         if histories.t_cool is not None and 0 < found["scc"] < 1:
             scc, other = many[state == 0], many[state > 0]
             found["auc"] = stats.mannwhitneyu(other, scc).statistic / (len(scc) * len(other))
@@ -132,6 +137,13 @@ def event_counts(populations: Iterable[Histories]) -> pd.Series:
     for histories in populations:
         counts.append(np.bincount(find_transformations(histories).cluster, minlength=len(histories)))
     return pd.Series(np.bincount(np.concatenate(counts)) / sum(map(len, counts)))
+
+
+def _followed(events: pd.DataFrame) -> float:
+    """Share of the upward events after which the same cluster has a downward one; NaN without upward ones."""
+    up = events[events.direction == "up"]
+    last_down = events[events.direction == "down"].groupby("cluster").t_start.max()
+    return float((up.t_end <= up.cluster.map(last_down)).mean()) if len(up) else float("nan")
 
 
 def _phase_lengths(table: pd.DataFrame) -> dict[str, float]:

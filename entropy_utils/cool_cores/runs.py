@@ -53,10 +53,9 @@ def untuned(n: int = 80, seed: int = 0, factor: float = 2.0) -> list[Population]
     return found
 
 
-def plan(profile: str = "laptop", seed: int = 0, seeds: int | None = None) -> dict[str, Population]:
-    """The fiducial population and its ablations, from `seed` on; `seeds` of each, by default the profile's (ablations: 4 at
-    most). For `Population.populations`, or for one `lab.sweep`."""
-    base = Population.profile(profile, seed=seed)
-    base = base.replace(seeds=seeds or base.seeds)
+def plan(base: Population | None = None) -> dict[str, Population]:
+    """The fiducial population, `base` or by default that of the laptop profile, and its ablations, of 4 seeds at most. For
+    `Population.populations`, or for one `lab.sweep`."""
+    base = base or Population()
     few = base.replace(seeds=min(base.seeds, ABLATION_SEEDS))
     return {FIDUCIAL: base} | {name: few.replace(**changes) for name, changes in ABLATIONS.items()}

@@ -35,13 +35,13 @@ def table(populations, real) -> pd.DataFrame:
 
 
 def test_the_plan_is_the_base_and_its_ablations():
-    plan = runs.plan("smoke", seed=3)
+    plan = runs.plan(Population.profile("smoke", seed=3))
     assert list(plan) == [runs.FIDUCIAL, *runs.ABLATIONS]
     assert all(one.seeds == 1 and one.seed == 3 and one.dt == 0.02 for one in plan.values())
     assert runs.plan()[runs.FIDUCIAL].seeds == 8
     assert runs.plan()["no AGN"].seeds == 4
     assert not runs.plan()["no AGN"].agn
-    assert runs.plan(seeds=2)["no cooling"].seeds == 2
+    assert runs.plan(Population(seeds=2))["no cooling"].seeds == 2
 
 
 def test_laptop_populations_meet_the_briefs_bounds(table):
@@ -107,6 +107,11 @@ def test_numbers_of_one_population(populations):
     scc = one.t_cool[:, -1] < 1
     pairs = np.subtract.outer(np.array(counts)[~scc], np.array(counts)[scc])
     assert found["auc"] == pytest.approx((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
+    most = np.argsort(-np.array(counts), kind="stable")[:35]
+    assert found["K_many"] == pytest.approx(np.median(one.K0[most, -1]) / np.median(one.K0[:, -1]))
+    down = events[events.direction == "down"]
+    followed = [((down.cluster == event.cluster) & (down.t_start >= event.t_end)).any() for event in up.itertuples()]
+    assert found["returned"] == pytest.approx(np.mean(followed))
     assert found["scc"] + found["wcc"] + found["ncc"] == pytest.approx(1)
     assert set(measures.TUNED) <= set(found)
 
@@ -152,7 +157,7 @@ def test_a_file_of_real_histories_goes_the_same_way(populations, tmp_path):
 
 
 def test_untuned_parameters_stay_in_their_box():
-    drawn, base = runs.untuned(60, seed=1), runs.plan("smoke")[runs.FIDUCIAL]
+    drawn, base = runs.untuned(60, seed=1), Population.profile("smoke")
     for name in runs.FITTED:
         ratio = np.array([getattr(one, name) for one in drawn]) / getattr(base, name)
         assert 0.5 <= ratio.min() < 0.65
