@@ -7,9 +7,11 @@ parcels that were tried at two stops: n counts attempts.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +54,9 @@ def load_almrrc(
     table in; it is read instead of the JSON as long as the three files are what they were when it was written.
 
     A file that is no JSON, or a route that is not as it should be (fewer than two drop-offs, a drop-off without parcels,
-    coordinates off the Earth, negative times, a zone that is no name, an order that misses stops), raises `BrokenFile` with
-    file, route and field. With on_error="skip" the route is left out instead and stands in `table.skipped`.
+    coordinates off the Earth, negative times, a zone that is no name, an order that misses stops, a name twice in one
+    object), raises `BrokenFile` with file, route and field. With on_error="skip" the route is left out instead and stands in
+    `table.skipped`.
     """
     if split not in SPLITS:
         raise ParameterError.of("split", split, ", ".join(SPLITS))
@@ -62,7 +65,8 @@ def load_almrrc(
     files = _files(Path(directory), split)
     stamp = [split, on_error, *(f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)]
     if cache is not None and _stamp(Path(cache)) == stamp:
-        return RouteTable.load(cache)
+        with suppress(BrokenFile):  # damaged behind its stamp
+            return RouteTable.load(cache)
     table = _Reader(files, on_error == "skip").table()
     if cache is not None:
         table.save(cache, inputs=np.array(stamp))
@@ -164,7 +168,7 @@ def _members(file: Path) -> Iterator[tuple[str, object]]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BrokenFile(f"{file.name}: {error}") from None
-    decode, opening = json.JSONDecoder().raw_decode, OPENING.match(text)
+    decode, opening = json.JSONDecoder(object_pairs_hook=_once).raw_decode, OPENING.match(text)
     if not opening:
         raise BrokenFile(f"{file.name}: does not begin with {{")
     at = opening.end()
@@ -184,6 +188,15 @@ def _members(file: Path) -> Iterator[tuple[str, object]]:
             value = error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error), text, at)
             at = text.find('"RouteID_', at + 1)
         yield name, value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """An object of these pairs; a name that is there twice would hide the packages of the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{brief(next(name for name in names if names.count(name) > 1))} is there twice")
+    return found
 
 
 def _stops(value, zones: dict[str, int]) -> tuple[tuple[str, ...], tuple]:
@@ -222,7 +235,10 @@ def _order(value, stops: tuple) -> np.ndarray:
         raise _Wrong(f"actual.{min(odd)}", f"{len(odd)} stops are not in both the order and the route")
     order = [actual[name] for name in names]
     if set(map(type, order)) != {int} or sorted(order) != list(range(len(order))) or order[station] != 0:
-        raise _Wrong("actual", f"allowed: 0 for the station and 1 to {len(order) - 1} for the others, each once")
+        allowed = f"0 for the station and 1 to {len(order) - 1} for the others, each once"
+        right = [type(at) is int and (at == 0) == (i == station) and 0 <= at < len(order) and order.index(at) == i
+                 for i, at in enumerate(order)]  # fmt: skip
+        _check(right, order, "", lambda i: f"actual.{names[i]}", allowed)
     return np.argsort(order)
 
 
@@ -257,6 +273,11 @@ def _text(route: dict, field: str) -> str:
     value = route.get(field, "" if field == "route_score" else None)
     if not (isinstance(value, str) and re.fullmatch(HEAD[field], value)):
         raise _Wrong(field, f"got {brief(value)}, allowed: text of the form {HEAD[field]}")
+    if field.startswith("date"):
+        try:
+            datetime.date.fromisoformat(value)
+        except ValueError:
+            raise _Wrong(field, f"got {brief(value)}, allowed: a day of the calendar") from None
     return value
 
 
@@ -283,4 +304,4 @@ def _check(right, values: list, field: str, place: Callable[[int], str], allowed
     """`_Wrong` for the first value that is not right."""
     if not all(right):
         i = int(np.argmin(right))
-        raise _Wrong(f"{place(i)}.{field}", f"got {brief(values[i])}, allowed: {allowed}")
+        raise _Wrong(f"{place(i)}.{field}".rstrip("."), f"got {brief(values[i])}, allowed: {allowed}")

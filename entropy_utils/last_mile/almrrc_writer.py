@@ -37,7 +37,7 @@ def to_json(
 
     About 70 kB per route, and 0.4 MB more with travel_times. The seconds at a stop are shared by its packages and rounded
     to 0.1 s each, as they are in a synthetic city: such a table comes back identical. Only the training split has
-    route_score and scan_status.
+    route_score and scan_status. Its invalid_sequence_scores, which nothing here reads, are left out.
     """
     if split not in SPLITS:
         raise ParameterError.of("split", split, ", ".join(SPLITS))

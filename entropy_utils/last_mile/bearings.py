@@ -44,6 +44,8 @@ def bearing_counts(bearings, bins: int = 36, both_ways: bool = True) -> np.ndarr
     if type(bins) is not int or bins < 2 or (both_ways and bins % 2):
         raise ParameterError.of("bins", bins, "an even integer of at least 2" if both_ways else "integer from 2")
     bearings = np.asarray(bearings, float)
+    if not np.isfinite(bearings).all():
+        raise ParameterError.of("bearings", bearings, "finite degrees")
     if both_ways:
         bearings = np.concatenate([bearings, bearings + 180])
     sector = np.floor(bearings % 360 / 360 * 2 * bins).astype(int) % (2 * bins)

@@ -84,9 +84,9 @@ def accountings(table: RouteTable, alpha: float, K: int, chi: float, draws: int,
 
 
 def crossing(records: pd.DataFrame, K: int, change: float = -0.4) -> float:
-    """The adoption at which the carrier's mean entropy has changed by `change` with K points; NaN if it never has."""
+    """The adoption at which the carrier's mean entropy has changed by `change` with K points; NaN outside the sweep."""
     part = records[(records.points == K) & (records.chi == records.chi.min())].sort_values("alpha")
-    return float(np.interp(-change, -part.carrier_change, part.alpha, right=np.nan))
+    return float(np.interp(-change, -part.carrier_change, part.alpha, left=np.nan, right=np.nan))
 
 
 def between_zones(table: RouteTable) -> float:

@@ -45,6 +45,7 @@ class Consolidation(Experiment):
     directory: str = Field("", description="folder with the challenge's JSON files to use instead; empty: synthetic routes")
     split: Literal["training", "apply", "evaluation"] = Field("training", description="which part of that folder")
     on_error: Literal["raise", "skip"] = Field("raise", description="what a broken route of that folder does")
+    cache: str = Field("", description="npz file to keep the table of that folder in; empty: its JSON is read every time")
     alphas: tuple[Share, ...] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1, description="shares of the stops that adopt"
     )
@@ -62,7 +63,7 @@ class Consolidation(Experiment):
     def table(self) -> RouteTable:
         """The routes: of the folder, or synthetic."""
         if self.directory:
-            return load_almrrc(self.directory, self.split, self.on_error)
+            return load_almrrc(self.directory, self.split, self.on_error, self.cache or None)
         return synthetic_almrrc(self.routes, self.seed)
 
     def run(self) -> Iterator[Record]:

@@ -64,8 +64,10 @@ def consolidate(n, point, adopts, trips, accounting: str = "pooled") -> Outcome:
     """
     if accounting not in ACCOUNTINGS:
         raise ParameterError.of("accounting", accounting, " or ".join(ACCOUNTINGS))
-    n, adopts = _parcels(n), np.asarray(adopts, bool)
-    point, trips = np.asarray(point)[adopts], np.asarray(trips)[adopts]
+    n = _parcels(n)
+    point, trips = _whole("point", point, n.shape), _whole("trips", trips, n.shape)
+    adopts = _whole("adopts", adopts, n.shape, most=1).astype(bool)
+    point, trips = point[adopts], trips[adopts]
     fetched = n[adopts]
     delivered, handed_out = log_factorial(n[~adopts]).sum(), log_factorial(fetched).sum()
     loads = log_factorial(np.bincount(point, fetched)).sum()
@@ -84,6 +86,9 @@ def break_even_chaining(parcels, adopters, customer) -> np.ndarray:
     `parcels` N of a route, its `adopters` (one dedicated trip each at chi = 0), its `customer` entropy; arrays broadcast.
     0: the total never rises; 1: only full chaining brings it back, since nothing was saved.
     """
+    for name, value in (("parcels", parcels), ("adopters", adopters), ("customer", customer)):
+        if not (np.isfinite(value) & (np.asarray(value) > -1e-9)).all():  # rounding leaves an entropy a little below 0
+            raise ParameterError.of(name, value, "finite, from 0")
     parcels, adopters, customer = np.broadcast_arrays(*(np.asarray(x, float) for x in (parcels, adopters, customer)))
 
     def rise(chi, N, a, saved):
@@ -148,3 +153,12 @@ def _parcels(n) -> np.ndarray:
     if n.ndim != 1 or not len(n) or not np.issubdtype(n.dtype, np.integer) or (n < 0).any():
         raise ParameterError.of("n", n, "parcels per stop, whole numbers from 0, one axis")
     return n.astype(np.int64)
+
+
+def _whole(name: str, value, shape: tuple, most: float = np.inf) -> np.ndarray:
+    value = np.asarray(value)
+    if value.shape != shape:
+        raise ParameterError.of(name, f"shape {value.shape}", f"{shape} as n")
+    if value.dtype.kind not in "bui" or (value < 0).any() or (value > most).any():
+        raise ParameterError.of(name, value, "whole numbers from 0" + (f" to {most}" if most < np.inf else ""))
+    return value

@@ -34,6 +34,7 @@ def normalised_entropy(n) -> float:
 
 def evenness(n) -> float:
     """J = H / ln M, from 0 to 1: how equal the loads are, H being Shannon's entropy of n_i / N. With one stop it is 1."""
+    boltzmann_entropy(n)  # refuses what is no load
     stops = np.count_nonzero(n)
     return float(plug_in_entropy(n)) / math.log(stops) if stops > 1 else 1.0
 
@@ -71,11 +72,11 @@ def stirling(n) -> Stirling:
 
     Good only where the loads are large. Parcels per stop are 1 or 2 on real routes, and there N H alone is 15 % off.
     """
-    n = np.asarray(n, float)
+    exact, n = boltzmann_entropy(n), np.asarray(n, float)
     n, N = n[n > 0], n.sum()
     value = N * float(plug_in_entropy(n)) + 0.5 * (np.log(2 * np.pi * N) - np.log(2 * np.pi * n).sum())
     value += 1 / (12 * N) - (1 / (12 * n)).sum()
-    return Stirling(float(value), float(value - boltzmann_entropy(n)))
+    return Stirling(float(value), float(value - exact))
 
 
 def chain_split(n, group) -> tuple[float, float]:

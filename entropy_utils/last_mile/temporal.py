@@ -70,6 +70,10 @@ def poisson_demand(days: int, addresses: int, rate: float, rng: np.random.Genera
 
 def events_ratio(rate, w):
     """Delivery events with windows of `w` days over those without, at Poisson `rate` per address and day (eq. 8)."""
+    if not (np.isfinite(rate) & (np.asarray(rate) > 0)).all():
+        raise ParameterError.of("rate", rate, "parcels per address and day, above 0")
+    if not (np.isfinite(w) & (np.asarray(w) >= 1)).all():
+        raise ParameterError.of("w", w, "days, from 1")
     return np.expm1(-np.multiply(rate, w)) / (w * np.expm1(-np.asarray(rate, float)))
 
 

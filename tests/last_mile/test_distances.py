@@ -109,3 +109,5 @@ def test_no_leg_at_all_is_an_error():
         bearings.bearing_entropy([])
     with pytest.raises(ParameterError, match="bins"):
         bearings.bearing_counts([1.0], bins=35)
+    with pytest.raises(ParameterError, match=r"'bearings': .*finite"):
+        bearings.bearing_counts([1.0, np.nan])

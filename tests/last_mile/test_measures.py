@@ -56,6 +56,7 @@ def test_crossing_between_two_adoptions():
     records = pd.DataFrame(rows, columns=["points", "chi", "alpha", "carrier_change"])
     assert measures.crossing(records, 5) == pytest.approx(0.6)
     assert math.isnan(measures.crossing(records, 5, change=-0.9))
+    assert math.isnan(measures.crossing(records, 5, change=-0.2))  # before the smallest adoption
 
 
 def test_between_zones_is_all_if_every_stop_is_a_zone():

@@ -124,19 +124,38 @@ def test_geometric_entropy_at_the_ends():
     [
         ("los_angeles_routes", "n_packages", "packages", "n_packages"),
         ("los_angeles_routes", ",123,215,", ",123,x,", "x"),
-        ("los_angeles_routes", ",123,215,", ",123,21,", "route RouteID_087e7f16-.*fewer packages than stops"),
+        ("los_angeles_routes", ",123,215,", ",123,21,", "route RouteID_087e7f16-.*'n_packages': got 21, allowed"),
         ("austin_legs", "zone_id", "zone", "zone_id"),
-        ("austin_legs", "0,1,NE", "0,2,NE", "line 3, route 0: not in driven order"),
-        ("austin_legs", "0,0,UB,Station", "0,0,UB,Dropoff", "line 2, route 0: not in driven order"),
-        ("austin_legs", "30.364606", "130.364606", "line 3, route 0: not a place on Earth"),
+        ("austin_legs", "0,1,NE", "0,2,NE", "line 3, route 0, field 'pos': got 2, allowed: the driven order"),
+        ("austin_legs", "0,0,UB,Station", "0,0,UB,Dropoff", "line 2, route 0, field 'pos': got 0, allowed"),
+        ("austin_legs", "30.364606", "130.364606", "line 3, route 0, field 'lat': got 130.364606, allowed"),
+        ("austin_legs", ",0.712,", ",-0.712,", "line 3, route 0, field 'drive_km_to_next': got -0.712, allowed: finite"),
+        ("austin_legs", ",0.712,", ",,", "line 3, route 0, field 'drive_km_to_next': got nan"),
+        ("austin_legs", "NE,Dropoff", "NE,Depot", "line 3, route 0, field 'type': got 'Depot'"),
         ("austin_routes", "0,Route", "x,Route", "x"),
+        ("austin_routes", "1,Route", "0,Route", "line 3, route 0, field 'route': got 0"),
+        ("los_angeles_routes", ",34.0418,", ",134.0418,", "line 2, .*'centroid_lat': got 134.0418, allowed: degrees"),
+        ("los_angeles_routes", ",37.2653,", ",,", "line 2, .*'euclid_km': got nan, allowed: finite and above 0"),
+        ("los_angeles_routes", ",54.72", ",-54.72", "line 2, .*'drive_km': got -54.72"),
     ],
 )
 def test_a_damaged_table_is_named(copy, name, old, new, message):
     path = copy / "derived" / f"{name}.csv"
-    path.write_text(path.read_text().replace(old, new, 1))
+    before = path.read_text()
+    path.write_text(before.replace(old, new, 1))
+    assert path.read_text() != before
     read = los_angeles_routes if name.startswith("los") else austin_legs
     with pytest.raises(BrokenFile, match=rf"^{name}\.csv: .*{message}"):
+        read(copy)
+
+
+@pytest.mark.parametrize("name", ["los_angeles_routes", "austin_legs", "austin_routes"])
+def test_a_table_cut_between_lines_is_refused(copy, name):
+    path = copy / "derived" / f"{name}.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+    read = los_angeles_routes if name.startswith("los") else austin_legs
+    with pytest.raises(BrokenFile, match=rf"^{name}\.csv: got \d+ lines.*allowed: {len(lines) - 1}"):
         read(copy)
 
 

@@ -95,6 +95,14 @@ def test_a_folder_instead_of_synthetic_routes(tmp_path):
     assert rest["skipped"] > 0
 
 
+def test_the_table_of_a_folder_is_kept(tmp_path, monkeypatch):
+    to_json(synthetic_almrrc(4, 0), tmp_path)
+    experiment = Consolidation(directory=str(tmp_path), cache=str(tmp_path / "kept" / "routes.npz"))
+    first = experiment.table()
+    monkeypatch.setattr("entropy_utils.last_mile.almrrc._Reader", None)
+    assert experiment.table().n.tolist() == first.n.tolist()
+
+
 def test_bad_fields():
     for change, word in (({"alphas": [1.2]}, r"alphas\[0\]"), ({"points": [0]}, r"points\[0\]"), ({"trips": "x"}, "parcel")):
         with pytest.raises(ParameterError, match=word):

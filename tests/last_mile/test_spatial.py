@@ -159,3 +159,30 @@ def test_bad_input(change, word):
     good = {"n": [1, 2, 3], "xy": np.eye(3, 2), "alpha": 0.5, "K": 2, "chi": 0.0}
     with pytest.raises(ParameterError, match=word):
         spatial.spatial_consolidation(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"point": [0, 0]}, r"'point': got 'shape \(2,\)'.*\(3,\) as n"),
+        ({"point": [0, 0.5, 1]}, "'point': .*whole numbers from 0"),
+        ({"point": [0, -1, 1]}, "'point': .*whole numbers from 0"),
+        ({"adopts": [True]}, "'adopts': got 'shape"),
+        ({"adopts": [0, 1, 2]}, "'adopts': .*from 0 to 1"),
+        ({"adopts": [0, 1, np.nan]}, "'adopts': .*from 0 to 1"),
+        ({"trips": [1, 1, 1, 1]}, "'trips': got 'shape"),
+        ({"trips": [1, 1, -1]}, "'trips': .*whole numbers from 0"),
+    ],
+)
+def test_bad_consolidation(change, message):
+    good = {"n": [1, 2, 3], "point": [0, 0, 1], "adopts": [0, 1, 1], "trips": [1, 1, 1]}
+    spatial.consolidate(**good)
+    with pytest.raises(ParameterError, match=message):
+        spatial.consolidate(**good | change)
+
+
+@pytest.mark.parametrize("field", ["parcels", "adopters", "customer"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, [1.0, -3.0]])
+def test_bad_break_even(field, value):
+    with pytest.raises(ParameterError, match=f"'{field}': .*finite, from 0"):
+        spatial.break_even_chaining(**{"parcels": 100, "adopters": 10, "customer": 5.0} | {field: value})

@@ -182,6 +182,9 @@ def test_wrong_input_is_one_clear_line(table):
         se.entropy(table.route(0), "r1")
     with pytest.raises(ValueError, match="counts: got -1 at index"):
         se.boltzmann_entropy([3, -1])
+    for of, n in ((se.stirling, [2, 3, -1]), (se.evenness, [-1])):
+        with pytest.raises(ValueError, match="counts: got -1 at index"):
+            of(n)
     with pytest.raises(ParameterError, match="'group'"):
         se.chain_split([1, 2], [0])
     with pytest.raises(ParameterError, match="'group'"):

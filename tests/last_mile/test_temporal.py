@@ -87,3 +87,11 @@ def test_bad_input(counts, w, word):
         poisson_demand(3, 3, 0.0)
     with pytest.raises(ParameterError, match="'x'"):
         batching(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "w", "field"), [(-0.1, 2, "rate"), (0, 2, "rate"), (np.nan, 2, "rate"), (0.1, [2, 0.5], "w")]
+)
+def test_bad_events_ratio(rate, w, field):
+    with pytest.raises(ParameterError, match=f"'{field}'"):
+        events_ratio(rate, w)
