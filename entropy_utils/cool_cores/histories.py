@@ -36,9 +36,9 @@ class Histories:
 
     `halo_id`: (n,) names of the clusters, all different. `t`: (m,) ages of the universe, Gyr, increasing; `z`: (m,)
     redshifts. `K0`: (n, m) central entropy, keV cm², NaN where it is missing. Optional: `t_cool`: (n, m) Gyr, above 0 or
-    NaN; `flags`: (n, m) classes by cooling time, 0 SCC, 1 WCC, 2 NCC or NaN; `m500c`: (n,) mass at z = 0, Msun; `z_form`: (n,) half-mass
-    redshift; `pulses`: (n, m - 1) AGN injections (or their energy) between a snapshot and the next; `mergers`: one row
-    per merger with `cluster` (a row number of K0), `t` (coalescence, Gyr) and `xi` (mass ratio, 0 to 1).
+    NaN; `flags`: (n, m) classes by cooling time, 0 SCC, 1 WCC, 2 NCC or NaN; `m500c`: (n,) mass at z = 0, Msun; `z_form`:
+    (n,) half-mass redshift; `pulses`: (n, m - 1) AGN injections (or their energy) between a snapshot and the next;
+    `mergers`: one row per merger with `cluster` (a row number of K0), `t` (age at coalescence, Gyr) and `xi` (mass ratio).
     A missing K0 is an error unless `allow_missing`; a gap above `max_gap` (Gyr) between two values always is. A history may
     begin late or end early.
     `skipped`: clusters that were left out, by name, with the reason.
@@ -73,7 +73,7 @@ class Histories:
             raise ParameterError(f"cluster {name}: {reason}; on_error='skip' leaves such clusters out")
         for name in ("K0", "t_cool", "m500c"):
             if getattr(self, name) is not None:
-                warn_if_implausible(name, getattr(self, name), names=self.halo_id)
+                warn_if_implausible(name, getattr(self, name))
 
     @classmethod
     def of(cls, on_error: str = "raise", **fields) -> Histories:
@@ -178,7 +178,8 @@ def read_coolcore_criteria(
     `redshift` and `age_gyr`, which says what is read. `catalogue`: the z = 0 table, for masses and formation redshifts.
     `on_error`, `allow_missing`, `max_gap`: see `Histories`. Mergers and AGN energies are in other files.
 
-    Raises `DataUnavailable` if there is no such file, `BrokenFile` if it cannot be read, `ParameterError` for its content.
+    Raises `DataUnavailable` if there is no such file, `BrokenFile` if it cannot be read, `ParameterError` for its content;
+    warns if the typical value of any cluster looks like another unit.
     """
     path, snap = Path(path), snapshots["snap"].to_numpy()
     wanted = CRITERIA | MORE_CRITERIA
@@ -198,13 +199,17 @@ def read_coolcore_criteria(
         rows = catalogue.set_index("halo_id").loc[found["halo_id"]]
         found |= {"m500c": 10 ** rows["log10_m500c_msun"].to_numpy(), "z_form": rows["z_form"].to_numpy()}
     t, z = snapshots["age_gyr"].to_numpy(), snapshots["redshift"].to_numpy()
-    return Histories.of(on_error, t=t, z=z, allow_missing=allow_missing, max_gap=max_gap, **found)
+    histories = Histories.of(on_error, t=t, z=z, allow_missing=allow_missing, max_gap=max_gap, **found)
+    for name in ("K0", "t_cool"):  # in a file single clusters may be in other units; those of a model may run away
+        if name in found:
+            warn_if_implausible(name, getattr(histories, name), names=histories.halo_id)
+    return histories
 
 
 def _datasets(path: Path, wanted: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Those of the wanted datasets that an HDF5 file or .npz has, by our names, and the names of all that it has."""
     if not path.is_file():
-        raise DataUnavailable(f"{path} is not there; the path of coolcore_criteria.hdf5 (TNG-Cluster) or of an .npz is needed")
+        raise DataUnavailable(f"{path} is not there; needed: the path of coolcore_criteria.hdf5, or of an .npz like it")
     import h5py
 
     try:

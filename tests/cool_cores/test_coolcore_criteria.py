@@ -134,3 +134,11 @@ def test_flags_that_are_none(write):
 def test_entropies_in_other_units_warn(write):
     with pytest.warns(UserWarning, match="K0: typical value"):
         read_coolcore_criteria(write(**arrays(centralEntropy=1000 * arrays()["centralEntropy"])), SNAPSHOTS)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("K0", "centralEntropy"), ("t_cool", "centralCoolingTime")])
+def test_one_cluster_in_other_units_warns(write, name, theirs):
+    values = arrays()[theirs]
+    values[1] *= 1000
+    with pytest.warns(UserWarning, match=f"{name}: typical value .* in 1 of 3 clusters, first 8, expected"):
+        read_coolcore_criteria(write(**arrays(**{theirs: values})), SNAPSHOTS)
