@@ -45,7 +45,12 @@ TEXT_NAMES = {  # of the project's table, as they are called in the extract
     "coolcore_ne_slope": "ne_slope",
 }
 FLAGS = {"CC": 0, "WCC": 1, "NCC": 2, "0": 0, "1": 1, "2": 2}
-SIZES = {**PLAUSIBLE, "r500c_mpc": (0.2, 5.0, "Mpc"), "log10_m500c_msun": (12.0, 17.0, "log10 Msun")}
+SIZES = PLAUSIBLE | {
+    "r500c_mpc": (0.2, 5.0, "Mpc"),
+    "r_max_mpc": (0.01, 10.0, "Mpc"),
+    "log10_m500c_msun": (12.0, 17.0, "log10 Msun"),
+    "kT_kev": (0.1, 50.0, "keV"),
+}
 
 
 def read_tng_catalogue(path, on_error: str = "raise") -> pd.DataFrame:
@@ -79,6 +84,7 @@ def read_accept(path, on_error: str = "raise") -> pd.DataFrame:
     table = _read_csv(path, ["cluster", *ACCEPT])
     table = _checked(table, ACCEPT, table["cluster"], path, on_error)
     warn_if_implausible("K0", table["k0_flat"])
+    warn_if_implausible("r_max_mpc", table["r_max_mpc"], SIZES)
     return table
 
 
@@ -109,6 +115,7 @@ def _clusters(table: pd.DataFrame, path, on_error: str, skipped: dict | None = N
         warn_if_implausible(name, table[column or name], SIZES)
     number = table["cc_flag"].map(FLAGS)
     kT = table["k0_kev_cm2"] * (10 ** table["log10_ne0_cm3"]) ** (2 / 3)
+    warn_if_implausible("kT_kev", kT, SIZES)
     names = number.map(dict(enumerate(("CC", "WCC", "NCC"))))
     return table.assign(halo_id=table["halo_id"].astype(np.int64), cc_flag=names, cc_class=number, kT_kev=kT)
 
@@ -132,7 +139,7 @@ def _require(found, columns, path) -> None:
 
 def _checked(table, lowest: dict[str, float], names, path, on_error: str, skipped: dict | None = None) -> pd.DataFrame:
     """The columns as numbers, without rows that hold something else or a number that is too small."""
-    numbers = table[list(lowest)].apply(pd.to_numeric, errors="coerce")
+    numbers = table[list(lowest)].apply(pd.to_numeric, errors="coerce").astype(float)  # an empty column has no type
     wrong = ~(np.isfinite(numbers) & (numbers >= pd.Series(lowest)))
     bad = {}
     for row in np.flatnonzero(wrong.any(axis=1)):
@@ -142,7 +149,8 @@ def _checked(table, lowest: dict[str, float], names, path, on_error: str, skippe
     _report(bad, path, on_error)
     good = table.assign(**numbers)[~wrong.any(axis=1)].reset_index(drop=True)
     if good.empty:
-        raise ParameterError(f"{Path(path).name}: no row is left, {len(bad)} of {len(table)} are bad")
+        rows = len(table) + len(skipped or {})
+        raise ParameterError(f"{Path(path).name}: no row is left, {rows} of {rows} are bad")
     good.attrs["skipped"] = {**(skipped or {}), **bad}
     return good
 

@@ -13,13 +13,18 @@ ENTROPY_LIMITS = (22.0, 150.0)  # keV cm²: SCC up to the first, NCC above the s
 
 
 def by_cooling_time(t_cool, limits: tuple[float, float] = TIME_LIMITS) -> np.ndarray:
-    """0 (SCC), 1 (WCC) or 2 (NCC) by the central cooling time (Gyr); -1 where it is NaN."""
-    return _classes(np.asarray(t_cool, float), limits, np.less)
+    """0 (SCC), 1 (WCC) or 2 (NCC) by the central cooling time (Gyr); -1 where it is NaN or not above 0."""
+    t_cool = np.asarray(t_cool, float)
+    return _classes(np.where(t_cool > 0, t_cool, np.nan), limits, np.less)
 
 
 def by_entropy(K0, limits: tuple[float, float] = ENTROPY_LIMITS) -> np.ndarray:
-    """0 (SCC), 1 (WCC) or 2 (NCC) by the central entropy (keV cm²); -1 where it is NaN."""
-    return _classes(np.asarray(K0, float), limits, np.less_equal)
+    """0 (SCC), 1 (WCC) or 2 (NCC) by the central entropy (keV cm²); -1 where it is NaN or below 0.
+
+    0 is a value that fits of entropy profiles have.
+    """
+    K0 = np.asarray(K0, float)
+    return _classes(np.where(K0 >= 0, K0, np.nan), limits, np.less_equal)
 
 
 def counts(classes) -> np.ndarray:

@@ -23,7 +23,7 @@ STATE = ("InternalEnergy", "ElectronAbundance", "Density", "GFM_CoolingRate")
 X = 0.76  # hydrogen by mass
 UNIT_MASS, UNIT_LENGTH = 1.989e43, 3.085678e21  # of the simulation's code, without h: g, cm
 APERTURE, T_MIN = 0.012, 1e6  # of r500c; K
-EXPECTED = {**PLAUSIBLE, "kT": (0.02, 100.0, "keV"), "n_e": (5e-4, 2.0, "cm^-3")}  # of the cells in a core
+EXPECTED = {**PLAUSIBLE, "r500c": (0.05, 5.0, "Mpc"), "kT": (0.02, 100.0, "keV"), "n_e": (5e-4, 2.0, "cm^-3")}  # of a core
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def central_entropy(
     """The core of a cluster: hot cells (T > T_min) that form no stars, within aperture * r500c (Mpc) of the centre.
 
     `centre` is the potential minimum. Our choice of weights: the paper's are not known. Raises `ParameterError` if no
-    cell is left; warns if temperature, density or entropy looks like another unit.
+    cell is left; warns if r500c, temperature, density or entropy looks like another unit.
     """
+    warn_if_implausible("r500c", r500c, EXPECTED)
     inside = radii(values(gas, "Coordinates", above=None), centre, box, z) < aperture * 1000 * r500c
     if not inside.any():
         raise ParameterError.of("r500c", r500c, f"Mpc, with a cell within {aperture:g} of it; are centre and box in ckpc/h?")

@@ -93,6 +93,8 @@ def survival(durations, censored) -> Survival:
     durations, censored = np.asarray(durations, float), np.asarray(censored, bool)
     if durations.shape != censored.shape or durations.ndim != 1 or not durations.size:
         raise ParameterError.of("durations", durations.shape, f"one dimension, not empty, censored {censored.shape} alike")
+    if not (durations >= 0).all():
+        raise ParameterError.of("durations", float(durations[~(durations >= 0)][0]), "numbers from 0 Gyr on")
     if censored.all():
         raise ParameterError.of("censored", "all", "at least one phase that was seen to its end")
     data = stats.CensoredData(uncensored=durations[~censored], right=durations[censored])

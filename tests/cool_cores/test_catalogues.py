@@ -124,6 +124,12 @@ def test_broken_tables(write, text, message):
 def test_all_rows_bad_and_wrong_option(write):
     with pytest.raises(ParameterError, match="no row is left, 1 of 1"):
         read_tng_catalogue(write(tng("7,14.5,1.0,10,0.5,CC,0.5,-3,-1.0,1.5")), on_error="skip")
+    with pytest.raises(ParameterError, match="no row is left, 0 of 0"):
+        read_tng_catalogue(write(tng()))
+    with pytest.raises(ParameterError, match="no row is left, 3 of 3"):
+        read_tng_catalogue(write(tng(*(row.replace("CC", "x") for row in TNG_ROWS))), on_error="skip")
+    with pytest.raises(ParameterError, match="no row is left, 2 of 2"):
+        read_tng_text(write(TEXT_HEAD + "3 14 14.0\n0 5 14.5 1.0 10 nan 0.5 CC -1 30.0 -1.0 1.5"), on_error="skip")
     with pytest.raises(ParameterError, match="on_error"):
         read_tng_catalogue(write(tng(*TNG_ROWS)), on_error="drop")
 
@@ -135,6 +141,19 @@ def test_units_off_by_a_thousand_warn(write, column, name):
         row[column] = f"{1000 * float(row[column]):g}"
     with pytest.warns(UserWarning, match=f"{name}: typical value"):
         read_tng_catalogue(write(tng(*map(",".join, table))))
+
+
+def test_densities_per_cubic_metre_warn(write):
+    rows = [row.split(",") for row in TNG_ROWS]
+    for row in rows:
+        row[8] = f"{6 + float(row[8]):g}"
+    with pytest.warns(UserWarning, match="kT_kev: typical value"):
+        read_tng_catalogue(write(tng(*map(",".join, rows))))
+
+
+def test_radii_of_accept_in_kpc_warn(write):
+    with pytest.warns(UserWarning, match="r_max_mpc: typical value"):
+        read_accept(write(f"{ACCEPT_HEAD}\nA_1,5,120,60,0.1,99.0,1,0.9,0.1,50"))
 
 
 def test_accept_takes_zero_and_refuses_less(write):

@@ -14,6 +14,8 @@ def test_limits():
     assert classes.by_cooling_time([0.99, 1.0, 7.7, 7.71, np.nan]).tolist() == [0, 1, 1, 2, -1]
     assert classes.by_entropy([21.9, 22.0, 22.1, 150, 150.1, np.nan]).tolist() == [0, 0, 1, 1, 2, -1]
     assert classes.by_entropy([40, 60], limits=(50, 55)).tolist() == [0, 2]
+    assert classes.by_cooling_time([-3.0, 0.0, 0.5]).tolist() == [-1, -1, 0]
+    assert classes.by_entropy([-3.0, 0.0, 10]).tolist() == [-1, 0, 0]
     for limits in ((2, 1), (0, 1), (1, 1)):
         with pytest.raises(ParameterError, match="limits"):
             classes.by_entropy([1.0], limits)

@@ -9,7 +9,7 @@ import pytest
 
 from entropy_utils.cool_cores import cosmology
 from entropy_utils.cool_cores.histories import read_coolcore_criteria
-from entropy_utils.lab.errors import ParameterError
+from entropy_utils.lab.errors import BrokenFile, DataUnavailable, ParameterError
 
 SNAPSHOTS = pd.DataFrame({"snap": np.arange(90, 100), "age_gyr": np.linspace(12.4, 13.8, 10)})
 SNAPSHOTS["redshift"] = cosmology.redshift(SNAPSHOTS.age_gyr)
@@ -98,14 +98,47 @@ def test_files_that_do_not_fit(write, changes, message):
 def test_another_file(write, tmp_path):
     with pytest.raises(ParameterError, match="dataset centralEntropy missing, there are: HaloIDs"):
         read_coolcore_criteria(write(HaloIDs=np.arange(3)), SNAPSHOTS)
-    with pytest.raises(FileNotFoundError, match=r"none\.hdf5"):
+    with pytest.raises(DataUnavailable, match=r"none\.hdf5 is not there"):
         read_coolcore_criteria(tmp_path / "none.hdf5", SNAPSHOTS)
     path = write(**arrays())
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ParameterError, match=r"coolcore_criteria.*not an HDF5 file"):
+    with pytest.raises(BrokenFile, match=r"coolcore_criteria.*not an HDF5 file"):
         read_coolcore_criteria(path, SNAPSHOTS)
+
+
+def test_an_npz_that_is_damaged_or_holds_objects(tmp_path):
+    np.savez(path := tmp_path / "damaged.npz", **arrays())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"centralEntropy.npy") + 1000] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(BrokenFile, match=r"damaged\.npz.*CRC"):
+        read_coolcore_criteria(path, SNAPSHOTS)
+    np.savez(path := tmp_path / "objects.npz", **arrays(centralEntropy=np.full((3, 100), None)))
+    with pytest.raises(BrokenFile, match=r"objects\.npz.*allow_pickle"):
+        read_coolcore_criteria(path, SNAPSHOTS)
+    with open(path := tmp_path / "one.npz", "wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(BrokenFile, match=r"one\.npz"):
+        read_coolcore_criteria(path, SNAPSHOTS)
+
+
+def test_flags_that_are_none(write):
+    flags = arrays()["centralCoolingTime_flag"]
+    flags[1, 95] = 3
+    path = write(**arrays(centralCoolingTime_flag=flags))
+    with pytest.raises(ParameterError, match="cluster 8: flags = 3 at snapshot number 5"):
+        read_coolcore_criteria(path, SNAPSHOTS)
+    assert read_coolcore_criteria(path, SNAPSHOTS, on_error="skip").halo_id.tolist() == [7, 9]
 
 
 def test_entropies_in_other_units_warn(write):
     with pytest.warns(UserWarning, match="K0: typical value"):
         read_coolcore_criteria(write(**arrays(centralEntropy=1000 * arrays()["centralEntropy"])), SNAPSHOTS)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("K0", "centralEntropy"), ("t_cool", "centralCoolingTime")])
+def test_one_cluster_in_other_units_warns(write, name, theirs):
+    values = arrays()[theirs]
+    values[1] *= 1000
+    with pytest.warns(UserWarning, match=f"{name}: typical value .* in 1 of 3 clusters, first 8, expected"):
+        read_coolcore_criteria(write(**arrays(**{theirs: values})), SNAPSHOTS)

@@ -111,6 +111,11 @@ def test_units_off_by_a_thousand_warn(name, factor, message):
     assert str(told[0].message).startswith(message)
 
 
+def test_a_radius_in_kpc_warns():
+    with pytest.warns(UserWarning, match="r500c: typical value 1.5e.03, expected"):
+        central_entropy(core_gas(), [1, 1, 1], 1000 * R500C, BOX)
+
+
 def test_energies_too_small_by_a_thousand_warn_before_they_fail():
     with pytest.warns(UserWarning, match="kT: typical value"), pytest.raises(ParameterError, match="T_min"):
         central_entropy(core_gas(InternalEnergy=core_gas()["InternalEnergy"] / 1e4), [1, 1, 1], R500C, BOX)

@@ -42,7 +42,10 @@ def test_good_histories_are_taken_without_a_word():
         ({"K0": with_K0(1, 3, -4.0)}, "cluster 8: K0 = -4 at snapshot number 3.*above 0"),
         ({"K0": with_K0(1, 3, np.inf)}, "cluster 8: K0 = inf"),
         ({"K0": with_K0(1, [3, 4, 5], np.nan), "allow_missing": True, "max_gap": 1.0}, "cluster 8.*gap.*2.00 Gyr"),
-        ({"K0": with_K0(2, slice(7, None), np.nan), "allow_missing": True, "max_gap": 1.0}, "cluster 9.*gap.*2.00 Gyr"),
+        ({"K0": with_K0(2, slice(1, None), np.nan), "allow_missing": True}, "cluster 9.*two values or more, there are 1"),
+        ({"t_cool": with_K0(1, 4, -1.0)}, r"cluster 8: t_cool = -1 at snapshot number 4.*above 0 Gyr, or NaN"),
+        ({"flags": with_K0(1, 4, 1) * 0 + 3}, "cluster 7: flags = 3 at snapshot number 0.*0, 1, 2 or NaN"),
+        ({"K0": np.full((3, 11), "a")}, "'K0'.*real numbers"),
         ({"K0": np.ones((3, 10))}, r"field 'K0': got \(3, 10\).*\(3, 11\)"),
         ({"pulses": np.ones((3, 11))}, "pulses"),
         ({"t_cool": np.ones(3)}, "t_cool"),
@@ -54,6 +57,10 @@ def test_good_histories_are_taken_without_a_word():
         ({"t": np.append(fields()["t"][:10], 9.0)}, r"'t'.*no gap above max_gap = 0.5 Gyr"),
         ({"mergers": pd.DataFrame({"cluster": [3], "t": [1.0], "xi": [0.2]})}, "mergers.*cluster from 0 to 2"),
         ({"mergers": pd.DataFrame({"cluster": [0], "t": [1.0], "xi": [1.2]})}, "0 < xi <= 1"),
+        ({"mergers": pd.DataFrame({"cluster": [0.5], "t": [1.0], "xi": [0.2]})}, "a whole number"),
+        ({"mergers": pd.DataFrame({"cluster": [0], "t": [2500.0], "xi": [0.2]})}, "0 < t <= 20 Gyr"),  # in Myr
+        ({"mergers": pd.DataFrame({"cluster": [0], "t": [0.0], "xi": [0.2]})}, "0 < t <= 20 Gyr"),
+        ({"mergers": pd.DataFrame({"cluster": ["a"], "t": [1.0], "xi": [0.2]})}, "mergers.*a whole number"),
         ({"mergers": pd.DataFrame({"cluster": [0]})}, "columns cluster, t, xi"),
     ],
 )
@@ -82,6 +89,35 @@ def test_bad_clusters_are_left_out_only_when_asked_and_are_counted():
         Histories.of("skip", **fields(t=fields()["t"][::-1]))
 
 
+def test_bad_cooling_times_and_flags_leave_out_their_cluster_only():
+    t_cool, flags = np.full((3, 11), 2.0), np.ones((3, 11), int)
+    t_cool[0, 2], t_cool[2, 1], flags[1, 5] = 0.0, np.nan, -1
+    kept = Histories.of("skip", **fields(t_cool=t_cool, flags=flags))
+    assert kept.halo_id.tolist() == [9]
+    assert list(kept.skipped) == [7, 8]
+    np.testing.assert_array_equal(kept.t_cool, t_cool[2:])
+    np.testing.assert_array_equal(kept.flags, flags[2:])
+
+
+@pytest.mark.parametrize("K0", [None, np.full((3, 11), "a"), np.full((3, 11), None)])
+def test_skipping_needs_numbers(K0):
+    with pytest.raises(ParameterError, match="K0"):
+        Histories.of("skip", **fields(K0=K0))
+
+
+def test_whole_numbers_of_clusters_may_be_floats():
+    mergers = pd.DataFrame({"cluster": [0.0, 2.0], "t": [2.5, 5.0], "xi": [0.3, 1.0]})
+    part = Histories(**fields(mergers=mergers)).select([2])
+    assert part.mergers.cluster.tolist() == [0]
+    assert part.mergers.cluster.dtype == np.int64
+
+
+def test_a_late_begin_and_an_early_end_are_no_gaps():
+    K0 = with_K0(1, slice(0, 4), np.nan)
+    K0[2, 7:] = np.nan
+    assert len(Histories(**fields(K0=K0, allow_missing=True))) == 3
+
+
 def test_missing_values_are_kept_when_allowed():
     histories = Histories(**fields(K0=with_K0(1, 3, np.nan), allow_missing=True, max_gap=1.0))
     assert np.isnan(histories.K0[1, 3])
@@ -97,6 +133,11 @@ def test_units_off_by_a_thousand_warn(name, factor):
         with_time["max_gap"] = max(0.5, 0.5 * factor)
     with pytest.warns(UserWarning, match=f"{name}: typical value .*wrong units"):
         Histories(**{**with_time, name: with_time[name] * factor})
+
+
+def test_masses_in_other_units_warn():
+    with pytest.warns(UserWarning, match="m500c: typical value 14.5, expected 1e.12 to 1e.17 Msun"):
+        Histories(**fields(m500c=[14.4, 14.5, 14.6]))
 
 
 def test_parts_of_a_sample():

@@ -115,5 +115,7 @@ def test_wrong_input_is_one_line(population):
         phases(population, limits=(-1.0, 150.0))
     with pytest.raises(ParameterError, match="durations"):
         survival([1.0, 2.0], [True])
+    with pytest.raises(ParameterError, match=r"durations.*-1\.0.*from 0 Gyr on"):
+        survival([-1.0, 2.0], [False, False])
     with pytest.raises(ParameterError, match="censored"):
         survival([1.0, 2.0], [True, True])
