@@ -12,12 +12,13 @@ import inspect
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -80,6 +81,9 @@ def sweep(
     if workers is not None and (type(workers) is not int or workers < 1):
         raise ParameterError.of("workers", workers, "integer from 1")
     done, errors, start = {}, {}, time.perf_counter()
+    for kind in {type(one) for one in experiments.values()}:
+        with suppress(ParameterError):
+            _own_code(kind)  # what it keeps cannot be read any more once a class has been sent to a worker
     if directory is not None:
         directory, code = _folder(directory), _package_code()
         own = {name: _own_code(type(experiment)) for name, experiment in experiments.items()}
@@ -154,36 +158,34 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
     from dask.system import CPU_COUNT
     from distributed import KilledWorker, as_completed
 
-    waiting, names, tries = iter(experiments), {}, Counter()
+    waiting, names, tries = deque(experiments), {}, Counter()
     with _cluster(min(workers or CPU_COUNT, len(experiments))) as (client, local):
         running = as_completed(loop=client.loop)
-
-        def start(name: str) -> None:
-            if local:  # one run per worker: whoever dies takes no other run along, and no result that is not here yet
+        while waiting or running.count():
+            free = waiting and running.count() < (local or math.inf)
+            if free and local:  # one run per worker: whoever dies takes no other run along
                 client.wait_for_workers(running.count() + 1, timeout=START_S)
-            tries[name] += 1
-            future = client.submit(_run, experiments[name], pure=False)
-            names[future.key] = name
-            running.add(future)
-
-        for name in itertools.islice(waiting, local):
-            start(name)
-        for future in running:
-            name = names[future.key]
-            try:
-                outcome = future.result()
-            except KilledWorker as error:
-                if local and tries[name] < TRIES:
-                    print(f"{_shown(name)}: its worker was killed, starts again", flush=True)
-                    start(name)
-                    continue
-                died = tries[name] if local else error.allowed_failures + 1
-                outcome = RuntimeError(f"its worker was killed {died} times (out of memory?)")
-            except Exception as error:
-                outcome = error
-            for following in itertools.islice(waiting, 1):
-                start(following)
-            yield name, outcome
+            ended = running.next_batch(block=not free)
+            if free and not ended:  # and no result: what ended is fetched before its worker gets another run
+                name = waiting.popleft()
+                tries[name] += 1
+                future = client.submit(_run, experiments[name], pure=False)
+                names[future.key] = name
+                running.add(future)
+            for future in ended:
+                name = names[future.key]
+                try:
+                    outcome = future.result()
+                except KilledWorker as error:
+                    if local and tries[name] < TRIES:
+                        print(f"{_shown(name)}: its worker was killed, starts again", flush=True)
+                        waiting.appendleft(name)
+                        continue
+                    died = tries[name] if local else error.allowed_failures + 1
+                    outcome = RuntimeError(f"its worker was killed {died} times (out of memory?)")
+                except Exception as error:
+                    outcome = error
+                yield name, outcome
 
 
 @contextmanager
@@ -315,13 +317,20 @@ def _own_code(kind: type[Experiment]) -> list[str]:
         if not issubclass(part, Experiment) or part.__module__.partition(".")[0] == "entropy_utils":
             continue
         script = part.__module__ == "__main__"  # in which other lines say what to run
-        for source in (part, part.run) if script else (sys.modules.get(part.__module__),):
-            with suppress(OSError, TypeError):
-                texts.append(inspect.getsource(source))
-                break
-        else:
-            raise ParameterError(f"directory: the source of {part.__qualname__} cannot be read, allowed: classes of a file")
+        try:
+            texts.append(_text_of(part) if script else inspect.getsource(sys.modules.get(part.__module__)))
+        except (OSError, TypeError):
+            allowed = "allowed: classes of a file"
+            raise ParameterError(f"directory: the source of {part.__qualname__} cannot be read, {allowed}") from None
     return texts
+
+
+@functools.cache  # some versions of cloudpickle take the file's name from a class of a script that they have seen
+def _text_of(part: type[Experiment]) -> str:
+    """The source of a class of a script or notebook; for the latter Python finds that of methods only."""
+    with suppress(OSError, TypeError):
+        return inspect.getsource(part)
+    return inspect.getsource(part.run)
 
 
 def _line(error: Exception) -> str:
