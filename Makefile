@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 PY = .venv/bin/python
 TESTS = tests notebooks
+NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=240
+ALONE = tests/lab/test_sweeps.py tests/lab/test_runner.py tests/house/test_offline.py tests/browser
 
 .PHONY: run reproduce test lab bench book publish
 
@@ -18,7 +20,8 @@ reproduce: .venv/ready
 
 test: .venv/ready
 	$(PY) -m ruff check
-	ENTROPY_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(TESTS)
+	ENTROPY_PROFILE=smoke $(PY) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) $(NBVAL) $(TESTS)
+	ENTROPY_PROFILE=smoke $(PY) -m pytest $(ALONE) # they count processes, use both cores themselves or look at the clock
 
 lab: .venv/ready
 	$(PY) -m jupyter lab --notebook-dir=notebooks $$([ "$$(id -u)" != 0 ] || echo --allow-root)

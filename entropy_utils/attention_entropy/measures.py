@@ -59,12 +59,6 @@ def accuracy_gap(table: pd.DataFrame, better: str, worse: str) -> float:
     return float(of(table, better).min() - of(table, worse).max())
 
 
-def ladder(table: pd.DataFrame, runs: Iterable[str]) -> tuple[bool, float]:
-    """Of the median minH along some runs: whether it falls at every step, and the ratio of the first to the last."""
-    medians = [float(np.median(of(table, run, "minH"))) for run in runs]
-    return all(np.diff(medians) < 0), medians[0] / medians[-1]
-
-
 def plain(table: pd.DataFrame, norm: str) -> pd.DataFrame:
     """The rows of plain runs of one norm without a change of temperature, warm-up or clipping, of any rate and start."""
     return table[

@@ -74,8 +74,6 @@ def test_measures_of_known_histories():
     assert measures.of(table, "bad", "minH").tolist() == [0.04, 0.02, 0.03]
     assert measures.accuracy_gap(table, "good", "bad") == pytest.approx(0.02)
     assert measures.accuracy_gap(table, "bad", "worse") < 0
-    assert measures.ladder(table, ["good", "bad", "worse"]) == (True, pytest.approx(300))
-    assert not measures.ladder(table, ["bad", "good", "worse"])[0]
     assert measures.rank_correlation(table) == pytest.approx(spearmanr(table.minH, table.accuracy).statistic)
     first = table[(table.run == "bad") & (table.seed == 2)].iloc[0]
     assert (first["max_logit"], first["rank"], first["top"], first["loss"]) == (5.0, 1.2, 0.7, 0.0)

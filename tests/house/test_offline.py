@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-from tests.collection import ROOT
+from tests.collection import ROOT, WRITTEN, expect_complete
 
 GUARD = ROOT / "tests" / "house" / "offline"
 
@@ -36,3 +36,5 @@ def test_the_collection_runs_at_smoke_without_a_network(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert not log.exists(), log.read_text()
     assert "claims" in done.stdout
+    for notebook in WRITTEN:
+        expect_complete(tmp_path / "runs" / notebook.file, notebook, "smoke")
