@@ -36,7 +36,7 @@ def two_levels(fig: Figure, T: int, s: float, m: int) -> None:
     curve.plot(s, shannon_entropy(p), "o", color=ORANGE, markersize=9)
     curve.set(xlabel=NORM, ylabel=ENTROPY, ylim=(-0.03 * np.log(T), 1.08 * np.log(T)), xlim=(-0.3, 16.3))
     curve.set_title(f"H = {shannon_entropy(p):.4g}, floor {bounds.row_floor(T, s):.4g}")
-    curve.legend(loc="upper right", fontsize=8)
+    fig.legend(*curve.get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=8)
 
 
 def _bars(ax, heights: np.ndarray, colour: str | list[str] = BLUE) -> None:
@@ -72,7 +72,7 @@ def random_attention(fig: Figure, T: int, std: float) -> None:
     curve.plot(std, here.mean(), "o", color=ORANGE, markersize=9)
     curve.set(xlabel="standard deviation of the logits", ylabel=ENTROPY, ylim=(-0.03 * np.log(T), 1.05 * np.log(T)))
     curve.set_title(f"T = {T}: mean H = {here.mean():.3f}, formula {random_logits.random_logit_entropy(T, std):.3f}")
-    curve.legend(loc="upper right", fontsize=8)
+    fig.legend(*curve.get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)
 
 
 @cache
@@ -98,7 +98,7 @@ def update_norms(fig: Figure, measured: dict[int, float], log2_width: int, disor
     curve.loglog(widths, 2 * np.sqrt(widths), color=GREY, linestyle=":", label="2√w: random signs")
     curve.loglog(widths, np.sqrt(widths), color=RED, linestyle="--", label="√w: the floor, Prop. 3.2")
     curve.loglog(list(measured), list(measured.values()), "s", color=GREEN, label="real first steps of W_Q, W_K")
-    curve.loglog(width, values[0], "o", color=ORANGE, markersize=9, label="yours")
+    curve.loglog(width, values[0], "o", color=ORANGE, mfc="none", mew=2.5, markersize=11, label="yours")
     curve.set_xticks(widths, [f"{w}" for w in widths])
     curve.minorticks_off()
     curve.set(xlabel="width w", ylabel="norm of the step / learning rate", ylim=(3, 3000))

@@ -153,7 +153,8 @@ def catalogue(fig: Figure, table: pd.DataFrame) -> None:
     one.set(xscale="log", yscale="log", xlabel=ENTROPY, ylabel=COOLING, title="Classes by cooling time")
     plain_ticks(one.xaxis, (10, 30, 100, 300))
     plain_ticks(one.yaxis, (0.1, 1, 10))
-    one.legend(loc="upper left", markerscale=2)
+    one.set_ylim(top=8 * one.get_ylim()[1])  # room for the legend
+    one.legend(loc="upper left", markerscale=2, ncols=3, columnspacing=0.8, handletextpad=0.2, fontsize=8)
     mass = table["log10_m500c_msun"].to_numpy()
     number = np.digitize(mass, MASS_BINS) - 1
     names = [f"{low:g}–\n{high:g}" for low, high in pairwise(MASS_BINS)]
@@ -187,7 +188,8 @@ def mixtures(fig: Figure, samples: Mapping[str, np.ndarray]) -> None:
         for part, mean in zip(two.density(grid).T, two.means, strict=True):
             ax.plot(grid, part, color=BLUE, lw=1, ls=":")
             place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
-            ax.annotate(f"{10**mean:.3g}", (mean, part.max()), fontsize=8, bbox=white, **place)
+            top = max(part.max(), two.density(mean).sum())
+            ax.annotate(f"{10**mean:.3g}", (mean, top), fontsize=8, bbox=white, **place)
         sign = "−" if difference < 0 else "+"
         ax.set(
             xlabel="K0 (keV cm²)",

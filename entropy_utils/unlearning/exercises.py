@@ -115,8 +115,8 @@ def _without(p: np.ndarray, x: int) -> np.ndarray:
 
 EXERCISES: dict[str, Exercise] = {
     "9.1": Exercise("The first loss", 1, 5, first_losses),
-    "9.2": Exercise("The entropy of the target", 2, 10, entropy_of_target),
-    "9.3": Exercise("How large must beta be?", 1, 5, smallest_beta),
+    "9.2": Exercise("How large must beta be?", 1, 5, smallest_beta),
+    "9.3": Exercise("The entropy of the target", 2, 10, entropy_of_target),
     "9.4": Exercise("Two methods, one first step", 2, 10, two_gradients),
     "9.5": Exercise("Selection within every answer", 2, 10, per_answer),
 }

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from . import published
 from .measures import at_end
@@ -77,7 +78,9 @@ def front(fig: Figure, runs: Mapping[str, Mapping[str, pd.DataFrame]], reference
             ax.plot(*mean.T, ls=line, lw=1.2, markersize=size, label=name, **style)
             if name == "SHRED":
                 for share, place in zip(group, mean, strict=True):
-                    ax.annotate(f"{share}", place, (5, 5), textcoords="offset points", fontsize=8, color=colour)
+                    edge = [withStroke(linewidth=2.5, foreground="white")]
+                    ax.annotate(f"{share}", place, (6, 6), textcoords="offset points", fontsize=8, color=colour,
+                                path_effects=edge, zorder=9)  # fmt: skip
             for end in ends:
                 ax.plot(end.utility, end[measure], ".", color=colour, markersize=3, alpha=0.6)
         for name, marker in REFERENCES.items():
@@ -97,6 +100,8 @@ def curves(fig: Figure, runs: Mapping[str, pd.DataFrame], references: pd.DataFra
         for name, records in runs.items():
             shown = records.assign(fact_prob=records.fact_prob.clip(lower=LEAST))
             _band(ax, shown, measure, COLOURS[method_of(name)], name, "--" if "+RT" in name else "-")
+            if name == "GradAscent":  # broad and below, as others lie on it
+                ax.lines[-1].set(linewidth=4, zorder=1.5)
         ax.axhline(references[references.model == "gold"][measure].mean(), color="0.3", lw=1.2, ls=":", label="retrained")
         ax.set(xlabel="step", ylabel=NAMES[measure], ylim=(LEAST / 2, 2) if logarithmic else (-0.03, 1.03))
         ax.set_yscale("log" if logarithmic else "linear")
@@ -181,4 +186,4 @@ def live_run(fig: Figure, runs: Sequence[tuple[str, pd.DataFrame]]) -> None:
             _band(ax, records, column, colours[index % len(colours)], textwrap.fill(label, 44))
         ax.set(xlabel="step", ylabel=NAMES[column], ylim=(-0.03, 1.03))
     if runs:
-        fig.axes[0].legend(loc="upper right", fontsize=7)
+        fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)

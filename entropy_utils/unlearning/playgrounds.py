@@ -149,4 +149,4 @@ def from_undial_to_shred(fig: Figure, beta: float = 3.0, log10_doubt: float = -3
         xlim=(0, 20),
     )
     right.set_title(f"x {state} the target's first choice (edge: β = {edge:.2f})")
-    right.legend(loc="center left")
+    fig.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)

@@ -55,20 +55,20 @@ def negated(student, reference, x):
 
 RIGHT = {
     "9.1": (np.log(2), np.log(100)),
-    "9.2": entropy_of_target,
-    "9.3": 7.6,
+    "9.2": 7.6,
+    "9.3": entropy_of_target,
     "9.4": by_autograd,
     "9.5": select,
 }
 WRONG = {
     "9.1": [((1.0, 6.64), "bits"), ((np.log(2), 0.01005), "Second number: that is the surprisal"), ((0.5, 4.6), "First")],
-    "9.2": [
+    "9.2": [(6.907, "one rival"), (10.0, "smaller beta"), (3.3, "natural"), (5.0, "still in front")],
+    "9.3": [
         (lambda h, x: h + xlogy(x, x) + xlogy(1 - x, 1 - x), "only as often"),
         (lambda h, x: h / (1 - x), "is it x"),
         (lambda h, x: (h + (xlogy(x, x) + xlogy(1 - x, 1 - x)) / np.log(2)) / (1 - x), "bits"),
         (lambda h, x: h, "two stages"),
     ],
-    "9.3": [(6.907, "one rival"), (10.0, "smaller beta"), (3.3, "natural"), (5.0, "still in front")],
     "9.4": [
         (swapped, "SHRED: later your target follows"), (negated, "sign"),
         (lambda z, r, x: (by_autograd(z, r, x)[0],) * 2, "CEU: later the two differ"),
