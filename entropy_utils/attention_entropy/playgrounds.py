@@ -36,7 +36,12 @@ def two_levels(fig: Figure, T: int, s: float, m: int) -> None:
     curve.plot(s, shannon_entropy(p), "o", color=ORANGE, markersize=9)
     curve.set(xlabel=NORM, ylabel=ENTROPY, ylim=(-0.03 * np.log(T), 1.08 * np.log(T)), xlim=(-0.3, 16.3))
     curve.set_title(f"H = {shannon_entropy(p):.4g}, floor {bounds.row_floor(T, s):.4g}")
-    fig.legend(*curve.get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=8)
+    _legend_below(curve)
+
+
+def _legend_below(ax) -> None:
+    """Inside it would hide curves at some settings."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.29), ncols=2, fontsize=8)
 
 
 def _bars(ax, heights: np.ndarray, colour: str | list[str] = BLUE) -> None:
@@ -72,7 +77,7 @@ def random_attention(fig: Figure, T: int, std: float) -> None:
     curve.plot(std, here.mean(), "o", color=ORANGE, markersize=9)
     curve.set(xlabel="standard deviation of the logits", ylabel=ENTROPY, ylim=(-0.03 * np.log(T), 1.05 * np.log(T)))
     curve.set_title(f"T = {T}: mean H = {here.mean():.3f}, formula {random_logits.random_logit_entropy(T, std):.3f}")
-    fig.legend(*curve.get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)
+    _legend_below(curve)
 
 
 @cache

@@ -183,7 +183,7 @@ def live_run(fig: Figure, runs: Sequence[tuple[str, pd.DataFrame]]) -> None:
     forgotten = "fact_prob" if all("fact_prob" in records for _, records in runs) else "forget_prob"
     for ax, column in zip(fig.subplots(1, 2), (forgotten, "utility"), strict=True):
         for index, (label, records) in enumerate(runs):
-            _band(ax, records, column, colours[index % len(colours)], textwrap.fill(label, 44))
+            _band(ax, records, column, colours[index % len(colours)], textwrap.fill(label, 60))
         ax.set(xlabel="step", ylabel=NAMES[column], ylim=(-0.03, 1.03))
     if runs:
-        fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
+        fig.axes[0].legend(loc="upper left", bbox_to_anchor=(0, -0.15), fontsize=7)

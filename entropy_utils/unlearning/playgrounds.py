@@ -149,4 +149,4 @@ def from_undial_to_shred(fig: Figure, beta: float = 3.0, log10_doubt: float = -3
         xlim=(0, 20),
     )
     right.set_title(f"x {state} the target's first choice (edge: β = {edge:.2f})")
-    fig.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize=8)
