@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .rivals import clip_queries_and_keys
 from .sigma_reparam import power_step
-from .stacked_kernels import FastAttention, FastLayerNorm, attention, layer_norm
+from .stacked_block import FastBlock, Shape, Weights, block, layer_norm
 from .tiny_vit import TinyViT
 
 ORIGINAL = "parametrizations.weight."  # how torch names what is behind a parametrized weight
@@ -73,8 +72,8 @@ class StackedViT(nn.Module):
         """One model of the stack, as it is now, in eval mode."""
         model = copy.deepcopy(self.templates[index])
         model.load_state_dict({name: tensor.cpu() for name, tensor in self.state(index).items()})
-        for block in model.blocks:
-            block.attention.temperature = self.temperature
+        for one in model.blocks:
+            one.attention.temperature = self.temperature
         return model.eval()
 
     @torch.no_grad()
@@ -90,31 +89,21 @@ class StackedViT(nn.Module):
         works out its output for the class token only, nothing else being used; its entropies are those of all queries.
         Activations are (S, features, tokens x batch): a layer is one product from the left, the images lie last.
         """
-        stack, batch, patches, _ = images.shape
-        qk, vo, up, down = (self.weights(group).unbind(1) for group in ("q+k", "v+o", "up", "down"))
-        b_qk, b_vo, b_up, b_down = (self._get(f"{group} bias").unbind(1) for group in ("q+k", "v+o", "up", "down"))
+        _, batch, patches, _ = images.shape
         x = self.weights("embed")[:, 0] @ images.transpose(1, 3).flatten(2) + self._get("embed bias").mT
         token = self._get(" token")[:, 0].mT[..., None].expand(-1, -1, -1, batch)
         x = torch.cat([token, x.unflatten(2, (patches, batch))], 2) + self._get(" position")[:, 0].mT[..., None]
         x, seen = x.flatten(2), []
-        for layer in range(self.layers):
-            at, last = 2 * layer, layer == self.layers - 1
-            y = self._normed(x, "norm1", layer) if self.norm == "pre" else x
-            weight = torch.cat([qk[at], qk[at + 1], vo[at]], 1)
-            bias = torch.cat([b_qk[at], b_qk[at + 1], b_vo[at]], 1)
-            joint = torch.baddbmm(bias[..., None], weight, y)
-            mixed, *found = self._attend(joint.view(stack, 3, self.heads, -1, patches + 1, batch), layer, last)
+        heads, scale = self.heads, 1 / (math.sqrt(x.shape[1] / self.heads) * self.temperature)
+        fast = _fast(x) and not self.soft_cap
+        for layer, weights in enumerate(self._blocks()):
+            queries = 1 if layer == self.layers - 1 else patches + 1
+            shape = Shape(heads, patches + 1, queries, scale, self.norm, self.soft_cap)
+            x, *found = FastBlock.apply(x, shape, *weights) if fast else block(x, weights, shape)
             seen.append(found)
-            x = x[..., :batch] if last else x
-            x = torch.baddbmm(x + b_vo[at + 1][..., None], vo[at + 1], mixed)
-            x = self._normed(x, "norm1", layer) if self.norm == "post" else x
-            y = self._normed(x, "norm2", layer) if self.norm == "pre" else x
-            y = F.gelu(torch.baddbmm(b_up[layer][..., None], up[layer], y))
-            x = torch.baddbmm(x + b_down[layer][..., None], down[layer], y)
-            x = self._normed(x, "norm2", layer) if self.norm == "post" else x
         entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
         self.entropy = entropy / math.log(patches + 1)
-        x = self._normed(x, "final_norm", 0) if self.norm == "pre" else x
+        x = layer_norm(x, *(part[:, 0] for part in self._norm("final_norm"))) if self.norm == "pre" else x
         return (self.weights("head")[:, 0] @ x + self._get("head bias").mT).mT
 
     def weights(self, group: str) -> Tensor:
@@ -135,34 +124,29 @@ class StackedViT(nn.Module):
         sigma = (v * (weight @ u[..., None])[..., 0]).sum(-1)  # `rescaled` sums v^T W first: the same but for rounding
         return (gamma / sigma)[..., None, None] * weight
 
-    def _attend(self, joint: Tensor, layer: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer's attention: output (S, width, tokens x batch), entropies in nats and largest logits, (S, heads)."""
-        if hasattr(self, "q_norm+k_norm weight"):
-            gain, shift = (
-                self._get(f"q_norm+k_norm {name}")[:, 2 * layer : 2 * layer + 2, None].expand(-1, -1, self.heads, -1)
-                for name in ("weight", "bias")
-            )
-            q_and_k = joint[:, :2].flatten(4).flatten(0, 2)
-            normed = self._layer_norm(q_and_k, gain.flatten(0, 2), shift.flatten(0, 2)).view_as(joint[:, :2])
-            joint = torch.cat([normed, joint[:, 2:]], 1)
-        queries, scale = 1 if last else joint.shape[4], 1 / (math.sqrt(joint.shape[3]) * self.temperature)
-        if _fast(joint) and not self.soft_cap:
-            found = FastAttention.apply(joint, queries, scale)
-        else:
-            found = attention(joint, queries, scale, self.soft_cap)
-        return found[0].flatten(1, 2).flatten(2), *found[1:]
+    def _blocks(self) -> Iterator[Weights]:
+        """The weights of each block."""
+        qk, vo, up, down = (self.weights(group) for group in ("q+k", "v+o", "up", "down"))
+        b_qk, b_vo, b_up, b_down = (self._get(f"{group} bias") for group in ("q+k", "v+o", "up", "down"))
+        parts = [_joined(qk, vo), _joined(b_qk, b_vo), vo[:, 1::2], b_vo[:, 1::2], up, b_up, down, b_down]
+        parts += [*self._norm("norm1"), *self._norm("norm2")]
+        for part in self._norm("q_norm+k_norm"):  # that all heads share
+            parts += [part if part is None else part.unflatten(1, (-1, 2)).repeat_interleave(self.heads, 2)]
+        return map(Weights, *([None] * self.layers if part is None else part.unbind(1) for part in parts))
 
-    def _normed(self, x: Tensor, name: str, layer: int) -> Tensor:
-        return self._layer_norm(x, *(self._get(f"{name} {part}")[:, layer] for part in ("weight", "bias")))
-
-    @staticmethod
-    def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-        return (FastLayerNorm.apply if _fast(x) else layer_norm)(x, gain, shift)
+    def _norm(self, group: str) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Gain and shift of a group of LayerNorms, (S, layers, width), if the model has it."""
+        return tuple(getattr(self, f"{group} {part}", None) for part in ("weight", "bias"))
 
     def _get(self, name: str) -> Tensor:
         return getattr(self, name.replace(".", "/"))
 
 
+def _joined(qk: Tensor, vo: Tensor) -> Tensor:
+    """Weights or biases of queries, keys and values of each block one below the other: (S, layers, 3 outputs, ...)."""
+    return torch.stack([qk[:, ::2], qk[:, 1::2], vo[:, ::2]], 2).flatten(2, 3)
+
+
 def _fast(x: Tensor) -> bool:
-    """Whether the compiled kernels take a tensor."""
+    """Whether the compiled block takes a tensor."""
     return x.device.type == "cpu" and x.dtype == torch.float32

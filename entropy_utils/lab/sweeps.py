@@ -36,6 +36,7 @@ LINES = 20  # of progress at most, besides those of failed runs
 START_S = 600  # within which a local worker has to be there, however busy the machine
 ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}  # glibc: no new pages each step
 PACKAGE = Path(entropy_utils.__file__).parent
 
 
@@ -211,7 +212,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
         "distributed.scheduler.allowed-failures": 0,  # we count: dask counts a death against all that the worker was given
         "distributed.comm.timeouts.connect": START_S,
         "distributed.scheduler.worker-ttl": None,  # a run may keep its worker from answering as long as it likes
-        "distributed.nanny.pre-spawn-environ": ONE_THREAD,  # not dask's MALLOC_TRIM_THRESHOLD_: it doubles the time
+        "distributed.nanny.pre-spawn-environ": ONE_THREAD | KEEP_MEMORY,  # dask's own threshold doubles the time
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
     silent = logging.CRITICAL + 1

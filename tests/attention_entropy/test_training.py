@@ -37,9 +37,10 @@ CASES = [
 ]
 
 
-def alone(experiment: Training, seed: int) -> tuple[list[float], TinyViT]:
+def alone(experiment: Training, seed: int, dtype: torch.dtype = torch.float32) -> tuple[list[float], TinyViT]:
     """Train the readable model of one seed in the plain way; the losses and the model."""
-    model, data = experiment.build(seed), digits()
+    model, train = experiment.build(seed).to(dtype), digits().train.to(dtype)
+    labels = digits().train_labels
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=experiment.lr)
     generator, losses = torch.Generator().manual_seed(seed + training.BATCHES), []
@@ -49,8 +50,8 @@ def alone(experiment: Training, seed: int) -> tuple[list[float], TinyViT]:
             block.attention.temperature = experiment.temperature if step >= experiment.temperature_from else 1.0
         drawn = torch.randint(1437, (experiment.batch,), generator=generator)
         with torch.no_grad():
-            largest = [largest_logits(model, data.train[drawn], layer) for layer in range(len(model.blocks))]
-        loss = F.cross_entropy(model(data.train[drawn]), data.train_labels[drawn])
+            largest = [largest_logits(model, train[drawn], layer) for layer in range(len(model.blocks))]
+        loss = F.cross_entropy(model(train[drawn]), labels[drawn])
         optimizer.zero_grad()
         loss.backward()
         if experiment.clip:
@@ -87,15 +88,18 @@ def clip(model: TinyViT, largest: list[torch.Tensor], limit: float) -> None:
 
 @pytest.mark.parametrize("changes", CASES, ids=str)
 def test_a_stack_trains_each_model_as_it_trains_alone(changes):
-    experiment = Training(**SMALL | changes)
+    """As near to the readable model in float64 as that model in float32 is, which some cases lead astray too."""
+    experiment, images = Training(**SMALL | changes), digits().test[:50]
     stack = experiment.start()
     records = list(experiment.train(stack))
     for index in range(2):
-        losses, model = alone(experiment, index)
-        own = [record["loss"] for record in records if record["seed"] == index]
-        assert own == pytest.approx(losses, rel=2e-4)
-        images = digits().test[:50]
-        torch.testing.assert_close(stack.model(index)(images), model(images), rtol=2e-3, atol=2e-3)
+        own = [record["loss"] for record in records if record["seed"] == index], stack.model(index)
+        exact, single, own = (
+            (torch.tensor(losses).double(), model(images.to(model.position.dtype)).detach().double())
+            for losses, model in (alone(experiment, index, torch.float64), alone(experiment, index), own)
+        )
+        for truth, peer, found in zip(exact, single, own, strict=True):
+            assert (found - truth).abs().max() < 10 * (peer - truth).abs().max() + 1e-5
 
 
 @pytest.mark.parametrize("changes", CASES[:-2], ids=str)

@@ -93,7 +93,8 @@ class Threaded(TabularAscent):
     """Tells how many threads libraries may start, and whether the allocator is told to give memory back at once."""
 
     def run(self):
-        told = {"threads": os.environ["OMP_NUM_THREADS"], "trims": "MALLOC_TRIM_THRESHOLD_" in os.environ}
+        trims = int(os.environ.get("MALLOC_TRIM_THRESHOLD_", 0)) < 2**30
+        told = {"threads": os.environ["OMP_NUM_THREADS"], "trims": trims}
         yield from ({**told, **record} for record in super().run())
 
 
