@@ -118,7 +118,7 @@ class Kept(NamedTuple):
 
 
 class FastBlock(torch.autograd.Function):
-    """`block` without soft-cap in float32 on a CPU: ``FastBlock.apply(x, shape, *weights)``.
+    """`block` in float32 on a CPU: ``FastBlock.apply(x, shape, *weights)``.
 
     No second derivatives: torch raises when they are asked for.
     """
@@ -152,7 +152,9 @@ class FastBlock(torch.autograd.Function):
         )
         result, (entropy, largest) = new(short) if post else c, new(2, stack, shape.heads)
         arrays = (part.numpy() for part in (result, entropy, largest))
-        block_forward(_arrays(w), _arrays(kept), *arrays, shape.tokens, shape.queries, shape.scale, pre, post, qk)
+        block_forward(
+            _arrays(w), _arrays(kept), *arrays, shape.tokens, shape.queries, shape.scale, shape.cap or 0, pre, post, qk
+        )
         ctx.save_for_backward(*w, *kept)
         ctx.mark_non_differentiable(entropy, largest)
         return result, entropy, largest
@@ -165,7 +167,8 @@ class FastBlock(torch.autograd.Function):
         d_x = torch.empty_like(kept.x)
         pre, post, qk = shape.norm == "pre", shape.norm == "post", w.gain_qk.numel() > 0
         arrays = (_arrays(w), _arrays(kept), grad.contiguous().numpy(), d_x.numpy(), _arrays(d))
-        block_backward(*arrays, shape.heads, shape.tokens, shape.queries, shape.scale, pre, post, qk)
+        how = (shape.tokens, shape.queries, shape.scale, shape.cap or 0.0, pre, post, qk)
+        block_backward(*arrays, shape.heads, *how)
         return d_x, None, *(part if given else None for part, given in zip(d, ctx.given, strict=True))
 
 

@@ -19,7 +19,7 @@ HALF_ROOT, DENSITY = 2**-0.5, (2 * np.pi) ** -0.5  # 1 / sqrt(2); the normal den
 EPS = 1e-5  # of torch's LayerNorm
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True, forceinline=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _products(into, at, a, first_a, step_a, b, first_b, step_b, count):
     """into[at] = sum over k < count of a[first_a + k step_a] b[first_b + k step_b]; rows of images, multiplied one by one.
 
@@ -49,7 +49,7 @@ def _products(into, at, a, first_a, step_a, b, first_b, step_b, count):
             into[at, x] += a[first_a + k * step_a, x] * b[first_b + k * step_b, x]
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True, forceinline=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _exp(into, at, exponents, power):
     """into[at] = exp of a row of numbers from -87 to 0; `power` is a row to work in.
 
@@ -72,7 +72,7 @@ def _exp(into, at, exponents, power):
         into[at, x] = (y * r * r + r + np.float32(1)) * power[x]
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True, forceinline=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _softmax(p, first, tokens, scale, most, work):
     """Products q k in the `tokens` rows from `first` on become probabilities; returns the sum of the entropies.
 
@@ -112,10 +112,24 @@ def _softmax(p, first, tokens, scale, most, work):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale):
+def _tanh(rows, at, scale, work):
+    """rows[at] = tanh(scale rows[at]), by exp of a negative number."""
+    at, batch, e, exponents, power = np.uint64(at), np.uint64(rows.shape[1]), work[:1], work[1], work[2]
+    for x in range(batch):
+        below = np.float32(-2) * abs(scale * rows[at, x])
+        exponents[x] = LEAST if below < LEAST else below
+    _exp(e, 0, exponents, power)
+    for x in range(batch):
+        size = (np.float32(1) - e[ZERO, x]) / (np.float32(1) + e[ZERO, x])
+        rows[at, x] = size if rows[at, x] > np.float32(0) else -size
+
+
+@njit(fastmath=FAST, error_model="numpy", cache=True)
+def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale, cap):
     """Arrays as rows of images: joint (3 heads size tokens, batch), out (heads size queries, batch), p (heads tokens tokens,
-    batch); p[head, query, key], entropy and largest (heads,) are filled on the way. `size`: width of a head."""
-    heads, size, scale = len(entropy), len(joint) // (3 * len(entropy) * tokens), np.float32(scale)
+    batch); p[head, query, key], entropy and largest (heads,) are filled on the way. `size`: width of a head; cap: of the
+    logits, 0 for none."""
+    heads, size, scale, cap = len(entropy), len(joint) // (3 * len(entropy) * tokens), np.float32(scale), np.float32(cap)
     work, most = np.empty((6, joint.shape[1]), np.float32), np.empty(joint.shape[1], np.float32)
     part = heads * size * tokens
     for h in range(heads):
@@ -126,7 +140,9 @@ def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale):
         for i in range(tokens):
             for j in range(tokens):
                 _products(p, rows + i * tokens + j, joint, q + i, tokens, joint, k + j, tokens, size)
-            found += _softmax(p, rows + i * tokens, tokens, scale, most, work)
+                if cap > 0:
+                    _tanh(p, rows + i * tokens + j, scale / cap, work)
+            found += _softmax(p, rows + i * tokens, tokens, cap if cap > 0 else scale, most, work)
             if i < queries:
                 for c in range(size):
                     at = o + c * queries + i
@@ -136,9 +152,11 @@ def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _attention_backward(joint, out, p, grad, found, heads, queries, tokens, scale):
-    """With G the gradient of the output O: dV = p^T G, dS = p (G V^T - sum of G O), dQ = dS K, dK = dS^T Q."""
-    size, scale = len(joint) // (3 * heads * tokens), np.float32(scale)
+def _attention_backward(joint, out, p, grad, found, heads, queries, tokens, scale, cap):
+    """With G the gradient of the output O: dV = p^T G, dS = p (G V^T - sum of G O), dQ = dS K, dK = dS^T Q; with a soft-cap
+    dS has the factor 1 - tanh^2."""
+    size, scale, cap = len(joint) // (3 * heads * tokens), np.float32(scale), np.float32(cap)
+    capped, work = np.empty((1, joint.shape[1]), np.float32), np.empty((3, joint.shape[1]), np.float32)
     inner, d_logits = np.empty((1, joint.shape[1]), np.float32), np.empty((queries * tokens, joint.shape[1]), np.float32)
     part = heads * size * tokens
     for h in range(heads):
@@ -151,6 +169,11 @@ def _attention_backward(joint, out, p, grad, found, heads, queries, tokens, scal
                 _products(d_logits, at, grad, o + i, queries, joint, v + j, tokens, size)
                 for x in range(joint.shape[1]):
                     d_logits[at, x] = scale * p[rows + at, x] * (d_logits[at, x] - inner[0, x])
+                if cap > 0:
+                    _products(capped, 0, joint, q + i, tokens, joint, k + j, tokens, size)
+                    _tanh(capped, 0, scale / cap, work)
+                    for x in range(joint.shape[1]):
+                        d_logits[at, x] *= np.float32(1) - capped[0, x] * capped[0, x]
         for c in range(size):
             for i in range(queries):
                 _products(found, q + c * tokens + i, d_logits, i * tokens, 1, joint, k + c * tokens, 1, tokens)
@@ -293,7 +316,7 @@ def _product_backward(grad, x, d_weight, d_bias):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def block_forward(w, kept, result, entropy, largest, tokens, queries, scale, pre, post, qk):
+def block_forward(w, kept, result, entropy, largest, tokens, queries, scale, cap, pre, post, qk):
     """`stacked_block.block` of one model after the other; `w` and `kept` hold arrays (S, ...)."""
     stack, heads = entropy.shape
     width, n = kept.x.shape[1:]
@@ -313,7 +336,7 @@ def block_forward(w, kept, result, entropy, largest, tokens, queries, scale, pre
                 at, to = h * size, (h + 1) * size
                 _norm_forward(raw[at:to], w.gain_qk[s, h], w.shift_qk[s, h], joint[at:to], kept.moments_qk[s, h])
         rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p)
-        _attention_forward(rows[0], rows[1], rows[2], entropy[s], largest[s], queries, tokens, scale)
+        _attention_forward(rows[0], rows[1], rows[2], entropy[s], largest[s], queries, tokens, scale, cap)
         _product(w.out[s], mixed, a)
         _add_bias(a, w.b_out[s], kept.x[s])
         if post:
@@ -329,7 +352,7 @@ def block_forward(w, kept, result, entropy, largest, tokens, queries, scale, pre
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def block_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, pre, post, qk):
+def block_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, pre, post, qk):
     """From the gradient of the result that of x and of the weights: `d` like `w`."""
     stack, width, n = kept.x.shape
     m, batch, size = grad.shape[2], n // tokens, width // heads
@@ -359,7 +382,7 @@ def block_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, pre, po
         _product(np.ascontiguousarray(w.out[s].T), d_a, d_mixed)
         rows = (kept.joint[s].reshape(-1, batch), kept.mixed[s].reshape(-1, batch), kept.p[s], d_mixed.reshape(-1, batch))
         to = d_joint.reshape(-1, batch)
-        _attention_backward(rows[0], rows[1], rows[2], rows[3], to, heads, queries, tokens, scale)
+        _attention_backward(rows[0], rows[1], rows[2], rows[3], to, heads, queries, tokens, scale, cap)
         if qk:
             for h in range(2 * heads):
                 at, to = h * size, (h + 1) * size

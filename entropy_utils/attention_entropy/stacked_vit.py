@@ -95,11 +95,10 @@ class StackedViT(nn.Module):
         x = torch.cat([token, x.unflatten(2, (patches, batch))], 2) + self._get(" position")[:, 0].mT[..., None]
         x, seen = x.flatten(2), []
         heads, scale = self.heads, 1 / (math.sqrt(x.shape[1] / self.heads) * self.temperature)
-        fast = _fast(x) and not self.soft_cap
         for layer, weights in enumerate(self._blocks()):
             queries = 1 if layer == self.layers - 1 else patches + 1
             shape = Shape(heads, patches + 1, queries, scale, self.norm, self.soft_cap)
-            x, *found = FastBlock.apply(x, shape, *weights) if fast else block(x, weights, shape)
+            x, *found = FastBlock.apply(x, shape, *weights) if _fast(x) else block(x, weights, shape)
             seen.append(found)
         entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
         self.entropy = entropy / math.log(patches + 1)

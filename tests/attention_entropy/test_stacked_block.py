@@ -44,13 +44,14 @@ def results(x, weights, shape, dtype, fast) -> tuple[list[torch.Tensor], list[to
 @given(
     stack=st.integers(1, 3), heads=st.integers(1, 3), size=st.integers(4, 18), tokens=st.integers(1, 19),
     batch=st.integers(1, 20), hidden=st.integers(1, 21), norm=st.sampled_from(["pre", "post", "none"]), qk=st.booleans(),
-    all_queries=st.booleans(), spread=st.sampled_from([0.1, 1.0, 3.0]), seed=st.integers(0, 10**6),
+    all_queries=st.booleans(), cap=st.sampled_from([None, 0.7, 20.0]),
+    spread=st.sampled_from([0.1, 1.0, 3.0]), seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_fast_and_plain(stack, heads, size, tokens, batch, hidden, norm, qk, all_queries, spread, seed):
+def test_fast_and_plain(stack, heads, size, tokens, batch, hidden, norm, qk, all_queries, cap, spread, seed):
     """In float32, as near to the plain block in float64 as the plain block in float32 is, within a factor."""
     torch.manual_seed(seed)
     x, weights = inputs(stack, heads, size, tokens, batch, hidden, norm, qk, spread)
-    shape = Shape(heads, tokens, tokens if all_queries else 1, 0.3, norm)
+    shape = Shape(heads, tokens, tokens if all_queries else 1, 0.3, norm, cap)
     exact = results(x, weights, shape, torch.float64, False)
     peer = results(x, weights, shape, torch.float32, False)
     fast = results(x, weights, shape, torch.float32, True)
