@@ -152,9 +152,8 @@ class FastBlock(torch.autograd.Function):
         )
         result, (entropy, largest) = new(short) if post else c, new(2, stack, shape.heads)
         arrays = (part.numpy() for part in (result, entropy, largest))
-        block_forward(
-            _arrays(w), _arrays(kept), *arrays, shape.tokens, shape.queries, shape.scale, shape.cap or 0, pre, post, qk
-        )
+        how = (shape.tokens, shape.queries, shape.scale, shape.cap or 0.0, pre, post, qk)
+        block_forward(_arrays(w), _arrays(kept), *arrays, *how)
         ctx.save_for_backward(*w, *kept)
         ctx.mark_non_differentiable(entropy, largest)
         return result, entropy, largest
