@@ -12,9 +12,9 @@ from numba import njit
 
 FAST = {"contract", "nsz", "arcp", "reassoc"}  # reorder sums; NaN and infinity stay what they are
 ZERO, ONE, TWO, THREE, FOUR, EIGHT, SIXTEEN = (np.uint64(number) for number in (0, 1, 2, 3, 4, 8, 16))
-LEAST = np.float32(-87)  # exp of less is 0 in float32
+LEAST = np.float32(-87)  # exp of less is not a normal number of float32
 LAST_BIT, ONE_BITS = np.float32(2**23), np.float32(127 * 2**23)  # the last bit of a float32's exponent; the bits of 1.0
-LARGE = 1e200
+LARGE = 1e200  # of a product, before its logarithm is taken
 HALF_ROOT, DENSITY = 2**-0.5, (2 * np.pi) ** -0.5  # 1 / sqrt(2); the normal density at 0
 EPS = 1e-5  # of torch's LayerNorm
 
