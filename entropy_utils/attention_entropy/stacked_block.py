@@ -15,19 +15,20 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .rivals import soft_cap
-from .stacked_kernels import EPS, block_backward, block_forward
+from .stacked_kernels import EPS, blocks_backward, blocks_forward
 
 
 class Weights(NamedTuple):
-    """Of one block of S models: weights (S, outputs, inputs), biases (S, outputs), gains and shifts (S, width).
+    """Of the L blocks of S models: weights (S, n, outputs, inputs), biases (S, n, outputs), gains and shifts (S, n, width).
 
-    Those of the LayerNorm on queries and keys are (S, 2 heads, width of a head). None: there is no such LayerNorm.
+    n is L; it is 2 L where two layers share a tensor: queries and keys (and the LayerNorm that the heads of a block share),
+    values and outputs, the two of a block side by side. None: there is no such LayerNorm.
     """
 
-    qkv: Tensor
-    b_qkv: Tensor
-    out: Tensor
-    b_out: Tensor
+    qk: Tensor
+    b_qk: Tensor
+    vo: Tensor
+    b_vo: Tensor
     up: Tensor
     b_up: Tensor
     down: Tensor
@@ -41,7 +42,7 @@ class Weights(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """How to read a block's tensors: `queries` is the number of tokens, the first ones, that the block has an output for."""
+    """How to read the tensors: `queries` is the number of tokens, the first ones, that the last block has an output for."""
 
     heads: int
     tokens: int
@@ -52,18 +53,19 @@ class Shape(NamedTuple):
 
 
 def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """LayerNorm over axis 1 of (S, features, n); gain and shift (S, features)."""
-    variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+    """LayerNorm over the last axis but one of (..., features, n); gain and shift (..., features)."""
+    variance, mean = torch.var_mean(x, -2, correction=0, keepdim=True)
     return (x - mean) * torch.rsqrt(variance + EPS) * gain[..., None] + shift[..., None]
 
 
-def attention(joint: Tensor, queries: int, scale: float, cap: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax attention on queries, keys and values in one tensor (S, 3, heads, width of a head, tokens, batch).
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, queries: int, scale: float, cap: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax attention on queries, keys and values, (S, heads, width of a head, tokens, batch).
 
     Returns the output of the first `queries` tokens, (S, heads, width of a head, queries, batch), and without gradient,
     per model and head, (S, heads): mean row entropy (nats, all queries) and largest absolute logit.
     """
-    q, k, v = joint.unbind(1)
     logits = scale * torch.einsum("shcib,shcjb->shijb", q, k)
     if cap is not None:
         logits = soft_cap(logits, cap)
@@ -74,30 +76,41 @@ def attention(joint: Tensor, queries: int, scale: float, cap: float | None) -> t
     return torch.einsum("shijb,shcjb->shcib", p[:, :, :queries], v), entropy, largest
 
 
-def block(x: Tensor, weights: Weights, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (S, width, queries x batch) of x (S, width, tokens x batch); entropies and largest logits as `attention`."""
-    w, (heads, tokens, queries, scale, norm, cap) = weights, shape
-    y = layer_norm(x, w.gain1, w.shift1) if norm == "pre" else x
-    joint = (w.qkv @ y + w.b_qkv[..., None]).view(len(x), 3, heads, -1, tokens, x.shape[2] // tokens)
+def block(x: Tensor, w: Weights, shape: Shape, i: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Output of block i for x (S, width, tokens x batch); entropies and largest logits as `attention`."""
+    heads, tokens, queries, scale, norm, cap = shape
+    if i < w.up.shape[1] - 1:
+        queries = tokens
+    y = layer_norm(x, w.gain1[:, i], w.shift1[:, i]) if norm == "pre" else x
+    layers = ((w.qk, w.b_qk, 2 * i), (w.qk, w.b_qk, 2 * i + 1), (w.vo, w.b_vo, 2 * i))
+    q, k, v = ((weight[:, at] @ y + bias[:, at, :, None]).unflatten(1, (heads, -1)) for weight, bias, at in layers)
     if w.gain_qk is not None:
-        qk, v = joint.split([2, 1], 1)
-        normed = layer_norm(qk.flatten(4).flatten(0, 2), w.gain_qk.flatten(0, 1), w.shift_qk.flatten(0, 1))
-        joint = torch.cat([normed.view_as(qk), v], 1)
-    mixed, *found = attention(joint, queries, scale, cap)
-    mixed = mixed.flatten(1, 2).flatten(2)
-    x = x[..., : mixed.shape[2]] + w.out @ mixed + w.b_out[..., None]
-    x = layer_norm(x, w.gain1, w.shift1) if norm == "post" else x
-    y = layer_norm(x, w.gain2, w.shift2) if norm == "pre" else x
-    x = x + w.down @ F.gelu(w.up @ y + w.b_up[..., None]) + w.b_down[..., None]
-    x = layer_norm(x, w.gain2, w.shift2) if norm == "post" else x
+        q, k = (layer_norm(part, w.gain_qk[:, None, at], w.shift_qk[:, None, at]) for part, at in ((q, 2 * i), (k, 2 * i + 1)))
+    mixed, *found = attention(*(part.unflatten(-1, (tokens, -1)) for part in (q, k, v)), queries, scale, cap)
+    mixed = mixed.flatten(3).flatten(1, 2)
+    x = x[..., : mixed.shape[2]] + w.vo[:, 2 * i + 1] @ mixed + w.b_vo[:, 2 * i + 1, :, None]
+    x = layer_norm(x, w.gain1[:, i], w.shift1[:, i]) if norm == "post" else x
+    y = layer_norm(x, w.gain2[:, i], w.shift2[:, i]) if norm == "pre" else x
+    x = x + w.down[:, i] @ F.gelu(w.up[:, i] @ y + w.b_up[:, i, :, None]) + w.b_down[:, i, :, None]
+    x = layer_norm(x, w.gain2[:, i], w.shift2[:, i]) if norm == "post" else x
     return x, *found
 
 
-class Kept(NamedTuple):
-    """What the gradient needs of the forward pass, names as in `block`: (S, features, n) and moments of the LayerNorms.
+def blocks(x: Tensor, w: Weights, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """Output (S, width, queries x batch) of all blocks for x (S, width, tokens x batch); entropies (nats) and largest
+    absolute logits (S, L, heads)."""
+    seen = []
+    for i in range(w.up.shape[1]):
+        x, *found = block(x, w, shape, i)
+        seen.append(found)
+    return x, *(torch.stack(part, 1) for part in zip(*seen, strict=True))
 
-    y and y1 are the inputs of the products, a and c the sums after attention and MLP, x1 what the second half gets, raw the
-    queries and keys before their LayerNorm, active and slope GELU and its derivative.
+
+class Kept(NamedTuple):
+    """What the gradient needs of the forward pass, (S, L, features, n), names as in `block`.
+
+    y and y1 are the inputs of the products, a and c the sums after attention and MLP, raw the queries and keys before their
+    LayerNorm, active and slope GELU and its derivative; moments are those of the LayerNorms. Empty: not needed.
     """
 
     x: Tensor
@@ -107,7 +120,6 @@ class Kept(NamedTuple):
     p: Tensor
     mixed: Tensor
     a: Tensor
-    x1: Tensor
     y1: Tensor
     active: Tensor
     slope: Tensor
@@ -117,8 +129,8 @@ class Kept(NamedTuple):
     moments_qk: Tensor
 
 
-class FastBlock(torch.autograd.Function):
-    """`block` in float32 on a CPU: ``FastBlock.apply(x, shape, *weights)``.
+class FastBlocks(torch.autograd.Function):
+    """`blocks` in float32 on a CPU: ``FastBlocks.apply(x, shape, *weights)``.
 
     No second derivatives: torch raises when they are asked for.
     """
@@ -126,34 +138,35 @@ class FastBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, shape, *weights):
         ctx.shape, ctx.given = shape, [part is not None for part in weights]
-        x, given = x.contiguous(), Weights(*weights)._asdict()
-        w = Weights(*(_missing(name, x) if part is None else part.contiguous() for name, part in given.items()))
-        (stack, width, n), m = x.shape, x.shape[2] // shape.tokens * shape.queries
-        full, short, hidden = (stack, width, n), (stack, width, m), (stack, w.up.shape[1], m)
+        w = Weights(*(x.new_empty((len(x), 0, 0)) if part is None else part.contiguous() for part in weights))
+        (stack, width, n), (layers, hidden) = x.shape, w.up.shape[1:3]
         pre, post, qk = shape.norm == "pre", shape.norm == "post", w.gain_qk.numel() > 0
-        new, a, c = x.new_empty, x.new_empty(short), x.new_empty(short)
-        x1 = new(short) if post else a
+
+        def room(rows, columns=n, wanted=True):
+            return x.new_empty((stack, layers, rows, columns if wanted else 0))
+
         kept = Kept(
-            x=x,
-            y=new(full) if pre else x,
-            joint=new(stack, 3 * width, n),
-            raw=new(stack, 2 * width, n if qk else 0),
-            p=new(stack, shape.heads * shape.tokens**2, n // shape.tokens),
-            mixed=new(short),
-            a=a,
-            x1=x1,
-            y1=new(short) if pre else x1,
-            active=new(hidden),
-            slope=new(hidden),
-            c=c,
-            moments1=new(stack, 2, n if pre else m),
-            moments2=new(stack, 2, m),
-            moments_qk=new(stack, 2 * shape.heads, 2, n if qk else 0),
+            x=room(width),
+            y=room(width, wanted=pre),
+            joint=room(3 * width),
+            raw=room(2 * width, wanted=qk),
+            p=room(shape.heads * shape.tokens**2, n // shape.tokens),
+            mixed=room(width),
+            a=room(width),
+            y1=room(width, wanted=pre or post),
+            active=room(hidden),
+            slope=room(hidden),
+            c=room(width, wanted=post),
+            moments1=room(2),
+            moments2=room(2),
+            moments_qk=x.new_empty((stack, layers, 2 * shape.heads, 2, n if qk else 0)),
         )
-        result, (entropy, largest) = new(short) if post else c, new(2, stack, shape.heads)
+        kept.x[:, 0] = x
+        result = x.new_empty((stack, width, n // shape.tokens * shape.queries))
+        entropy, largest = x.new_empty((2, stack, layers, shape.heads))
         arrays = (part.numpy() for part in (result, entropy, largest))
         how = (shape.tokens, shape.queries, shape.scale, shape.cap or 0.0, pre, post, qk)
-        block_forward(_arrays(w), _arrays(kept), *arrays, *how)
+        blocks_forward(_arrays(w), _arrays(kept), *arrays, *how)
         ctx.save_for_backward(*w, *kept)
         ctx.mark_non_differentiable(entropy, largest)
         return result, entropy, largest
@@ -163,17 +176,12 @@ class FastBlock(torch.autograd.Function):
     def backward(ctx, grad, *_):
         shape, w = ctx.shape, Weights(*ctx.saved_tensors[: len(Weights._fields)])
         kept, d = Kept(*ctx.saved_tensors[len(w) :]), Weights(*map(torch.empty_like, w))
-        d_x = torch.empty_like(kept.x)
+        d_x = torch.empty_like(kept.x[:, 0])
         pre, post, qk = shape.norm == "pre", shape.norm == "post", w.gain_qk.numel() > 0
         arrays = (_arrays(w), _arrays(kept), grad.contiguous().numpy(), d_x.numpy(), _arrays(d))
         how = (shape.tokens, shape.queries, shape.scale, shape.cap or 0.0, pre, post, qk)
-        block_backward(*arrays, shape.heads, *how)
+        blocks_backward(*arrays, shape.heads, *how)
         return d_x, None, *(part if given else None for part, given in zip(d, ctx.given, strict=True))
-
-
-def _missing(name: str, x: Tensor) -> Tensor:
-    """What stands for the gain or shift of a LayerNorm that is not there."""
-    return x.new_empty((len(x), 0, 0) if name.endswith("qk") else (len(x), 0))
 
 
 def _arrays(tensors: Weights | Kept) -> Weights | Kept:

@@ -12,6 +12,7 @@ from numba import njit
 
 FAST = {"contract", "nsz", "arcp", "reassoc"}  # reorder sums; NaN and infinity stay what they are
 ZERO, ONE, TWO, THREE, FOUR, EIGHT, SIXTEEN = (np.uint64(number) for number in (0, 1, 2, 3, 4, 8, 16))
+ROW = np.uint64(64)  # images for which attention is fastest: the experiment's default
 LEAST = np.float32(-87)  # exp of less is not a normal number of float32
 LAST_BIT, ONE_BITS = np.float32(2**23), np.float32(127 * 2**23)  # the last bit of a float32's exponent; the bits of 1.0
 LARGE = 1e200  # of a product, before its logarithm is taken
@@ -49,54 +50,98 @@ def _products(into, at, a, first_a, step_a, b, first_b, step_b, count):
             into[at, x] += a[first_a + k * step_a, x] * b[first_b + k * step_b, x]
 
 
+@njit(inline="always", fastmath=FAST, error_model="numpy")
+def _four(into, at, a, first_a, step_a, b, first_b, next_b, step_b, terms, more):
+    """Four neighbouring rows of `_sums` in flat arrays with `ROW` numbers a row; `more`: added to what is there."""
+    for x in range(ROW):
+        s0 = s1 = s2 = s3 = np.float32(0)
+        if more:
+            s0, s1, s2, s3 = into[at + x], into[at + ROW + x], into[at + TWO * ROW + x], into[at + THREE * ROW + x]
+        for k in range(terms):
+            one, r = a[first_a + k * step_a + x], first_b + k * step_b + x
+            s0 += one * b[r]
+            s1 += one * b[r + next_b]
+            s2 += one * b[r + TWO * next_b]
+            s3 += one * b[r + THREE * next_b]
+        into[at + x], into[at + ROW + x], into[at + TWO * ROW + x], into[at + THREE * ROW + x] = s0, s1, s2, s3
+
+
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _exp(into, at, exponents, power):
-    """into[at] = exp of a row of numbers from -87 to 0; `power` is a row to work in.
+def _sums(into, at, a, first_a, step_a, b, first_b, next_b, step_b, count, rows):
+    """into[at + m] = sum over k < count of a[first_a + k step_a] b[first_b + m next_b + k step_b], for m < rows.
+
+    Each is one `_products`. Four together read the rows of a once, but are vectorised only where the compiler knows how
+    far rows lie apart: with `ROW` images, and with the steps that attention has.
+    """
+    near, done = step_a == 1 and step_b == 1, 0
+    if into.shape[1] == ROW and (count >= 16 if near else next_b == 1 and count >= 8):
+        done, begun = rows - rows % 4, SIXTEEN if count >= 16 else EIGHT
+        to, flat_a, flat_b = into.reshape(-1), a.reshape(-1), b.reshape(-1)
+        ahead_a, ahead_b, beside = np.uint64(step_a) * ROW, np.uint64(step_b) * ROW, np.uint64(next_b) * ROW
+        for m in range(0, done, 4):
+            o, f, g = np.uint64(at + m) * ROW, np.uint64(first_a) * ROW, np.uint64(first_b + m * next_b) * ROW
+            if near:
+                _four(to, o, flat_a, f, ROW, flat_b, g, beside, ROW, SIXTEEN, False)
+            elif count >= 16:
+                _four(to, o, flat_a, f, ahead_a, flat_b, g, ROW, ahead_b, SIXTEEN, False)
+            else:
+                _four(to, o, flat_a, f, ahead_a, flat_b, g, ROW, ahead_b, EIGHT, False)
+            for k in range(begun, np.uint64(count)):
+                _four(to, o, flat_a, f + k * ahead_a, ahead_a, flat_b, g + k * ahead_b, beside, ahead_b, ONE, True)
+    for m in range(done, rows):
+        _products(into, at + m, a, first_a, step_a, b, first_b + m * next_b, step_b, count)
+
+
+@njit(fastmath=FAST, error_model="numpy", cache=True)
+def _exp(into, exponents, power):
+    """into = exp of numbers from -87 to 0, (n,) each; `power` is room to work in.
 
     exp as 2^n times a polynomial on [-log(2) / 2, log(2) / 2] (coefficients: Cephes library), good to float32's last
     digit. The bits of 2^n, read as an integer, are 2^23 (n + 127).
     """
-    at, batch, bits = np.uint64(at), np.uint64(into.shape[1]), power.view(np.int32)
-    for x in range(batch):
+    numbers, bits = np.uint64(len(exponents)), power.view(np.int32)
+    for x in range(numbers):
         n = np.floor(exponents[x] * np.float32(1.44269504) + np.float32(0.5))
         bits[x] = np.int32(n * LAST_BIT + ONE_BITS)
-        into[at, x] = exponents[x] - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
-    for x in range(batch):
-        r = into[at, x]
+        into[x] = exponents[x] - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    for x in range(numbers):
+        r = into[x]
         y = np.float32(1.9875691500e-4)
         y = y * r + np.float32(1.3981999507e-3)
         y = y * r + np.float32(8.3334519073e-3)
         y = y * r + np.float32(4.1665795894e-2)
         y = y * r + np.float32(1.6666665459e-1)
         y = y * r + np.float32(5.0000001201e-1)
-        into[at, x] = (y * r * r + r + np.float32(1)) * power[x]
+        into[x] = (y * r * r + r + np.float32(1)) * power[x]
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _softmax(p, first, tokens, scale, most, work):
-    """Products q k in the `tokens` rows from `first` on become probabilities; returns the sum of the entropies.
+def _softmax(p, scale, most, work, away, power):
+    """Products q k of one query, p (tokens, batch), become probabilities; returns the sum of the entropies.
 
     Probabilities below e^-87 of the largest are taken for that. `most` becomes the largest absolute logit so far; unlike
-    max, np.maximum hands on a NaN (and is the faster one here).
+    max, np.maximum hands on a NaN (and is the faster one here). work (4, batch), away as p and power (tokens batch,) are
+    room to work in.
     """
-    batch = np.uint64(p.shape[1])
-    top, low, total, weighted, away, power = work[0], work[1], work[2], work[3], work[4], work[5]
+    tokens, batch = np.uint64(p.shape[0]), np.uint64(p.shape[1])
+    top, low, total, weighted = work[0], work[1], work[2], work[3]
     top[:], low[:] = -np.inf, np.inf
     total[:], weighted[:] = 0, 0
-    for row in range(np.uint64(first), np.uint64(first + tokens)):
+    for j in range(tokens):
         for x in range(batch):
-            top[x] = np.maximum(top[x], p[row, x])
-            low[x] = np.minimum(low[x], p[row, x])
+            top[x] = np.maximum(top[x], p[j, x])
+            low[x] = np.minimum(low[x], p[j, x])
     for x in range(batch):
         most[x] = np.maximum(most[x], scale * np.maximum(top[x], -low[x]))
-    for row in range(np.uint64(first), np.uint64(first + tokens)):
+    for j in range(tokens):
         for x in range(batch):
-            below = scale * (p[row, x] - top[x])
-            away[x] = LEAST if below < LEAST else below
-        _exp(p, row, away, power)
+            below = scale * (p[j, x] - top[x])
+            away[j, x] = LEAST if below < LEAST else below
+    _exp(p.reshape(-1), away.reshape(-1), power)
+    for j in range(tokens):
         for x in range(batch):
-            total[x] += p[row, x]
-            weighted[x] += p[row, x] * away[x]
+            total[x] += p[j, x]
+            weighted[x] += p[j, x] * away[j, x]
     entropy, product = 0.0, 1.0
     for x in range(batch):
         entropy -= weighted[x] / total[x]
@@ -105,23 +150,23 @@ def _softmax(p, first, tokens, scale, most, work):
             entropy += np.log(product)
             product = 1.0
         total[x] = np.float32(1) / total[x]
-    for row in range(np.uint64(first), np.uint64(first + tokens)):
+    for j in range(tokens):
         for x in range(batch):
-            p[row, x] *= total[x]
+            p[j, x] *= total[x]
     return entropy + np.log(product)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _tanh(rows, at, scale, work):
-    """rows[at] = tanh(scale rows[at]), by exp of a negative number."""
-    at, batch, e, exponents, power = np.uint64(at), np.uint64(rows.shape[1]), work[:1], work[1], work[2]
-    for x in range(batch):
-        below = np.float32(-2) * abs(scale * rows[at, x])
+def _tanh(z, scale, e, exponents, power):
+    """z = tanh(scale z), by exp of negative numbers; (n,), like `e`, `exponents` and `power`, which are room to work in."""
+    n = np.uint64(len(z))
+    for x in range(n):
+        below = np.float32(-2) * abs(scale * z[x])
         exponents[x] = LEAST if below < LEAST else below
-    _exp(e, 0, exponents, power)
-    for x in range(batch):
-        size = (np.float32(1) - e[ZERO, x]) / (np.float32(1) + e[ZERO, x])
-        rows[at, x] = size if rows[at, x] > np.float32(0) else -size
+    _exp(e, exponents, power)
+    for x in range(n):
+        size = (np.float32(1) - e[x]) / (np.float32(1) + e[x])
+        z[x] = size if z[x] > np.float32(0) else -size
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
@@ -130,7 +175,9 @@ def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale, 
     batch); p[head, query, key], entropy and largest (heads,) are filled on the way. `size`: width of a head; cap: of the
     logits, 0 for none."""
     heads, size, scale, cap = len(entropy), len(joint) // (3 * len(entropy) * tokens), np.float32(scale), np.float32(cap)
-    work, most = np.empty((6, joint.shape[1]), np.float32), np.empty(joint.shape[1], np.float32)
+    batch, factor = joint.shape[1], scale if cap == 0 else cap
+    work, most, away = np.empty((4, batch), np.float32), np.empty(batch, np.float32), np.empty((tokens, batch), np.float32)
+    e, power = np.empty(tokens * batch, np.float32), np.empty(tokens * batch, np.float32)
     part = heads * size * tokens
     for h in range(heads):
         q, rows, o = h * size * tokens, h * tokens * tokens, h * size * queries
@@ -138,16 +185,14 @@ def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale, 
         most[:] = 0
         found = 0.0
         for i in range(tokens):
-            for j in range(tokens):
-                _products(p, rows + i * tokens + j, joint, q + i, tokens, joint, k + j, tokens, size)
-                if cap > 0:
-                    _tanh(p, rows + i * tokens + j, scale / cap, work)
-            found += _softmax(p, rows + i * tokens, tokens, cap if cap > 0 else scale, most, work)
-            if i < queries:
-                for c in range(size):
-                    at = o + c * queries + i
-                    _products(out, at, p, rows + i * tokens, 1, joint, v + c * tokens, 1, tokens)
-        entropy[h] = found / (tokens * joint.shape[1])
+            at = rows + i * tokens
+            _sums(p, at, joint, q + i, tokens, joint, k, 1, tokens, size, tokens)
+            if cap > 0:
+                _tanh(p[at : at + tokens].reshape(-1), scale / cap, e, away.reshape(-1), power)
+            found += _softmax(p[at : at + tokens], factor, most, work, away, power)
+        for c in range(size):
+            _sums(out, o + c * queries, joint, v + c * tokens, 1, p, rows, tokens, 1, tokens, queries)
+        entropy[h] = found / (tokens * batch)
         largest[h] = most.max()
 
 
@@ -155,34 +200,31 @@ def _attention_forward(joint, out, p, entropy, largest, queries, tokens, scale, 
 def _attention_backward(joint, out, p, grad, found, heads, queries, tokens, scale, cap):
     """With G the gradient of the output O: dV = p^T G, dS = p (G V^T - sum of G O), dQ = dS K, dK = dS^T Q; with a soft-cap
     dS has the factor 1 - tanh^2."""
-    size, scale, cap = len(joint) // (3 * heads * tokens), np.float32(scale), np.float32(cap)
-    capped, work = np.empty((1, joint.shape[1]), np.float32), np.empty((3, joint.shape[1]), np.float32)
-    inner, d_logits = np.empty((1, joint.shape[1]), np.float32), np.empty((queries * tokens, joint.shape[1]), np.float32)
+    size, scale, cap, batch = len(joint) // (3 * heads * tokens), np.float32(scale), np.float32(cap), joint.shape[1]
+    inner, d_logits = np.empty((1, batch), np.float32), np.empty((queries * tokens, batch), np.float32)
+    capped, work = np.empty((tokens, batch), np.float32), np.empty((3, tokens * batch), np.float32)
     part = heads * size * tokens
     for h in range(heads):
         q, rows, o = h * size * tokens, h * tokens * tokens, h * size * queries
         k, v = q + part, q + 2 * part
         for i in range(queries):
             _products(inner, 0, grad, o + i, queries, out, o + i, queries, size)
-            for j in range(tokens):
-                at = i * tokens + j
-                _products(d_logits, at, grad, o + i, queries, joint, v + j, tokens, size)
-                for x in range(joint.shape[1]):
+            _sums(d_logits, i * tokens, grad, o + i, queries, joint, v, 1, tokens, size, tokens)
+            for at in range(i * tokens, (i + 1) * tokens):
+                for x in range(batch):
                     d_logits[at, x] = scale * p[rows + at, x] * (d_logits[at, x] - inner[0, x])
-                if cap > 0:
-                    _products(capped, 0, joint, q + i, tokens, joint, k + j, tokens, size)
-                    _tanh(capped, 0, scale / cap, work)
-                    for x in range(joint.shape[1]):
-                        d_logits[at, x] *= np.float32(1) - capped[0, x] * capped[0, x]
+            if cap > 0:
+                _sums(capped, 0, joint, q + i, tokens, joint, k, 1, tokens, size, tokens)
+                _tanh(capped.reshape(-1), scale / cap, work[0], work[1], work[2])
+                for j in range(tokens):
+                    for x in range(batch):
+                        d_logits[i * tokens + j, x] *= np.float32(1) - capped[j, x] * capped[j, x]
         for c in range(size):
-            for i in range(queries):
-                _products(found, q + c * tokens + i, d_logits, i * tokens, 1, joint, k + c * tokens, 1, tokens)
+            _sums(found, q + c * tokens, joint, k + c * tokens, 1, d_logits, 0, tokens, 1, tokens, queries)
             for i in range(queries, tokens):
                 found[q + c * tokens + i] = 0
-            for j in range(tokens):
-                at = c * tokens + j
-                _products(found, k + at, d_logits, j, tokens, joint, q + c * tokens, 1, queries)
-                _products(found, v + at, p, rows + j, tokens, grad, o + c * queries, 1, queries)
+            _sums(found, k + c * tokens, joint, q + c * tokens, 1, d_logits, 0, 1, tokens, queries, tokens)
+            _sums(found, v + c * tokens, grad, o + c * queries, 1, p, rows, 1, tokens, queries, tokens)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
@@ -247,7 +289,7 @@ def _gelu_forward(x, bias, out, slope):
             z = x[row, b] + shift
             below = np.float32(-0.5) * z * z
             exponents[b] = LEAST if below < LEAST else below
-        _exp(slope, row, exponents, power)
+        _exp(slope[row], exponents, power)
         for b in range(n):
             z, e = x[row, b] + shift, slope[row, b]
             t = np.float32(1) / (np.float32(1) + np.float32(0.3275911 * HALF_ROOT) * abs(z))
@@ -316,85 +358,127 @@ def _product_backward(grad, x, d_weight, d_bias):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def block_forward(w, kept, result, entropy, largest, tokens, queries, scale, cap, pre, post, qk):
-    """`stacked_block.block` of one model after the other; `w` and `kept` hold arrays (S, ...)."""
-    stack, heads = entropy.shape
-    width, n = kept.x.shape[1:]
-    batch, size = n // tokens, width // heads
-    z = np.empty(kept.active.shape[1:], np.float32)
-    for s in range(stack):
-        joint, p, mixed, a, x1, c = kept.joint[s], kept.p[s], kept.mixed[s], kept.a[s], kept.x1[s], kept.c[s]
-        if pre:
-            _norm_forward(kept.x[s], w.gain1[s], w.shift1[s], kept.y[s], kept.moments1[s])
-        _product(w.qkv[s], kept.y[s], joint)
-        for f in range(3 * width):
-            joint[f] += w.b_qkv[s, f]
-        if qk:
-            raw = kept.raw[s]
-            raw[:] = joint[: 2 * width]
-            for h in range(2 * heads):
-                at, to = h * size, (h + 1) * size
-                _norm_forward(raw[at:to], w.gain_qk[s, h], w.shift_qk[s, h], joint[at:to], kept.moments_qk[s, h])
-        rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p)
-        _attention_forward(rows[0], rows[1], rows[2], entropy[s], largest[s], queries, tokens, scale, cap)
-        _product(w.out[s], mixed, a)
-        _add_bias(a, w.b_out[s], kept.x[s])
-        if post:
-            _norm_forward(a, w.gain1[s], w.shift1[s], x1, kept.moments1[s])
-        if pre:
-            _norm_forward(x1, w.gain2[s], w.shift2[s], kept.y1[s], kept.moments2[s])
-        _product(w.up[s], kept.y1[s], z)
-        _gelu_forward(z, w.b_up[s], kept.active[s], kept.slope[s])
-        _product(w.down[s], kept.active[s], c)
-        _add_bias(c, w.b_down[s], x1)
-        if post:
-            _norm_forward(c, w.gain2[s], w.shift2[s], result[s], kept.moments2[s])
+def _short(rows, n):
+    """The first `n` numbers of every row of an array that has more room."""
+    return rows.reshape(-1)[: len(rows) * n].reshape(len(rows), n)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def block_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, pre, post, qk):
-    """From the gradient of the result that of x and of the weights: `d` like `w`."""
-    stack, width, n = kept.x.shape
-    m, batch, size = grad.shape[2], n // tokens, width // heads
-    d_z, d_joint = np.empty(kept.active.shape[1:], np.float32), np.empty((3 * width, n), np.float32)
-    d_raw, d_y = np.empty((2 * width, n), np.float32), np.empty((width, n), np.float32)
-    d_sum, d_x1 = np.empty((width, m), np.float32), np.empty((width, m), np.float32)
-    d_y1, d_mixed = np.empty((width, m), np.float32), np.empty((width, m), np.float32)
+def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, cap, pre, post, qk):
+    """`stacked_block.blocks` of one model after the other; `w` and `kept` hold arrays (S, ...)."""
+    stack, layers, heads = entropy.shape
+    width, n = kept.x.shape[2:]
+    batch, size = n // tokens, width // heads
+    z, joined = np.empty((kept.active.shape[2], n), np.float32), np.empty((3 * width, width), np.float32)
     for s in range(stack):
-        d_c, d_a = grad[s], d_x1
-        if post:
-            d_c, d_a = d_sum, d_y1
-            _norm_backward(kept.c[s], w.gain2[s], kept.moments2[s], grad[s], d_c, d.gain2[s], d.shift2[s])
-        _product_backward(d_c, kept.active[s], d.down[s], d.b_down[s])
-        _product(np.ascontiguousarray(w.down[s].T), d_c, d_z)
-        for f in range(len(d_z)):
-            d_z[f] *= kept.slope[s, f]
-        _product_backward(d_z, kept.y1[s], d.up[s], d.b_up[s])
-        if pre:
-            _product(np.ascontiguousarray(w.up[s].T), d_z, d_y1)
-            _norm_backward(kept.x1[s], w.gain2[s], kept.moments2[s], d_y1, d_x1, d.gain2[s], d.shift2[s])
-        else:
-            _product(np.ascontiguousarray(w.up[s].T), d_z, d_x1)
-        d_x1 += d_c
-        if post:
-            _norm_backward(kept.a[s], w.gain1[s], kept.moments1[s], d_x1, d_a, d.gain1[s], d.shift1[s])
-        _product_backward(d_a, kept.mixed[s], d.out[s], d.b_out[s])
-        _product(np.ascontiguousarray(w.out[s].T), d_a, d_mixed)
-        rows = (kept.joint[s].reshape(-1, batch), kept.mixed[s].reshape(-1, batch), kept.p[s], d_mixed.reshape(-1, batch))
-        to = d_joint.reshape(-1, batch)
-        _attention_backward(rows[0], rows[1], rows[2], rows[3], to, heads, queries, tokens, scale, cap)
-        if qk:
-            for h in range(2 * heads):
-                at, to = h * size, (h + 1) * size
-                part, raw, into = d_joint[at:to], kept.raw[s, at:to], d_raw[at:to]
-                _norm_backward(raw, w.gain_qk[s, h], kept.moments_qk[s, h], part, into, d.gain_qk[s, h], d.shift_qk[s, h])
-            d_joint[: 2 * width] = d_raw
-        _product_backward(d_joint, kept.y[s], d.qkv[s], d.b_qkv[s])
-        if pre:
-            _product(np.ascontiguousarray(w.qkv[s].T), d_joint, d_y)
-            _norm_backward(kept.x[s], w.gain1[s], kept.moments1[s], d_y, d_x[s], d.gain1[s], d.shift1[s])
-        else:
-            _product(np.ascontiguousarray(w.qkv[s].T), d_joint, d_x[s])
-        for f in range(width):
-            for b in range(m):
-                d_x[s, f, b] += d_a[f, b]
+        for i in range(layers):
+            last = i == layers - 1
+            asked = queries if last else tokens
+            m = asked * batch
+            x, joint, p, into = kept.x[s, i], kept.joint[s, i], kept.p[s, i], result[s] if last else kept.x[s, i + 1]
+            mixed, a, active = _short(kept.mixed[s, i], m), _short(kept.a[s, i], m), _short(kept.active[s, i], m)
+            moments1, moments2 = kept.moments1[s, i], _short(kept.moments2[s, i], m)
+            y, x1, y1, c = x, a, a, into
+            if pre:
+                y, y1 = kept.y[s, i], _short(kept.y1[s, i], m)
+                _norm_forward(x, w.gain1[s, i], w.shift1[s, i], y, moments1)
+            if post:
+                x1, y1, c = _short(kept.y1[s, i], m), _short(kept.y1[s, i], m), _short(kept.c[s, i], m)
+            joined[:width], joined[width : 2 * width], joined[2 * width :] = w.qk[s, 2 * i], w.qk[s, 2 * i + 1], w.vo[s, 2 * i]
+            _product(joined, y, joint)
+            for f in range(width):
+                joint[f] += w.b_qk[s, 2 * i, f]
+                joint[width + f] += w.b_qk[s, 2 * i + 1, f]
+                joint[2 * width + f] += w.b_vo[s, 2 * i, f]
+            if qk:
+                raw = kept.raw[s, i]
+                raw[:] = joint[: 2 * width]
+                for h in range(2 * heads):
+                    at, to, of = h * size, (h + 1) * size, 2 * i + h // heads
+                    _norm_forward(raw[at:to], w.gain_qk[s, of], w.shift_qk[s, of], joint[at:to], kept.moments_qk[s, i, h])
+            rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p)
+            _attention_forward(rows[0], rows[1], rows[2], entropy[s, i], largest[s, i], asked, tokens, scale, cap)
+            _product(w.vo[s, 2 * i + 1], mixed, a)
+            _add_bias(a, w.b_vo[s, 2 * i + 1], x)
+            if post:
+                _norm_forward(a, w.gain1[s, i], w.shift1[s, i], x1, _short(moments1, m))
+            if pre:
+                _norm_forward(x1, w.gain2[s, i], w.shift2[s, i], y1, moments2)
+            _product(w.up[s, i], y1, _short(z, m))
+            _gelu_forward(_short(z, m), w.b_up[s, i], active, _short(kept.slope[s, i], m))
+            _product(w.down[s, i], active, c)
+            _add_bias(c, w.b_down[s, i], x1)
+            if post:
+                _norm_forward(c, w.gain2[s, i], w.shift2[s, i], into, moments2)
+
+
+@njit(fastmath=FAST, error_model="numpy", cache=True)
+def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, pre, post, qk):
+    """From the gradient of the result that of x and of the weights: `d` like `w`."""
+    stack, layers, width, n = kept.x.shape
+    batch, size, hidden = n // tokens, width // heads, kept.active.shape[2]
+    d_result, d_joint, d_raw = np.empty((width, n), np.float32), np.empty((3 * width, n), np.float32), np.empty((2 * width, n), np.float32)
+    work = np.empty((4, width, n), np.float32)
+    d_hidden = np.empty((hidden, n), np.float32)
+    joined, d_joined, d_bias = np.empty((3 * width, width), np.float32), np.empty((3 * width, width), np.float32), np.empty(3 * width, np.float32)
+    d_gain, d_shift = np.empty(size, np.float32), np.empty(size, np.float32)
+    for s in range(stack):
+        for i in range(layers - 1, -1, -1):
+            m = batch * (queries if i == layers - 1 else tokens)
+            x, joint, p = kept.x[s, i], kept.joint[s, i], kept.p[s, i]
+            mixed, a, active = _short(kept.mixed[s, i], m), _short(kept.a[s, i], m), _short(kept.active[s, i], m)
+            moments1, moments2 = kept.moments1[s, i], _short(kept.moments2[s, i], m)
+            y, y1 = x, a
+            if pre:
+                y, y1 = kept.y[s, i], _short(kept.y1[s, i], m)
+            if post:
+                y1 = _short(kept.y1[s, i], m)
+            d_c = grad[s] if i == layers - 1 else d_result
+            d_x1, d_y1, d_mixed, d_z = _short(work[0], m), _short(work[1], m), _short(work[2], m), _short(d_hidden, m)
+            d_a, into = d_x1, d_x[s] if i == 0 else d_result
+            if post:
+                d_sum, d_a = _short(work[3], m), d_y1
+                _norm_backward(_short(kept.c[s, i], m), w.gain2[s, i], moments2, d_c, d_sum, d.gain2[s, i], d.shift2[s, i])
+                d_c = d_sum
+            _product_backward(d_c, active, d.down[s, i], d.b_down[s, i])
+            _product(np.ascontiguousarray(w.down[s, i].T), d_c, d_z)
+            slope = _short(kept.slope[s, i], m)
+            for f in range(hidden):
+                d_z[f] *= slope[f]
+            _product_backward(d_z, y1, d.up[s, i], d.b_up[s, i])
+            if pre:
+                _product(np.ascontiguousarray(w.up[s, i].T), d_z, d_y1)
+                _norm_backward(a, w.gain2[s, i], moments2, d_y1, d_x1, d.gain2[s, i], d.shift2[s, i])
+            else:
+                _product(np.ascontiguousarray(w.up[s, i].T), d_z, d_x1)
+            d_x1 += d_c
+            if post:
+                _norm_backward(a, w.gain1[s, i], _short(moments1, m), d_x1, d_a, d.gain1[s, i], d.shift1[s, i])
+            _product_backward(d_a, mixed, d.vo[s, 2 * i + 1], d.b_vo[s, 2 * i + 1])
+            _product(np.ascontiguousarray(w.vo[s, 2 * i + 1].T), d_a, d_mixed)
+            rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p, d_mixed.reshape(-1, batch))
+            to = d_joint.reshape(-1, batch)
+            _attention_backward(rows[0], rows[1], rows[2], rows[3], to, heads, m // batch, tokens, scale, cap)
+            if qk:
+                for part in (2 * i, 2 * i + 1):
+                    d.gain_qk[s, part], d.shift_qk[s, part] = 0, 0
+                for h in range(2 * heads):
+                    at, to, of = h * size, (h + 1) * size, 2 * i + h // heads
+                    part, raw = d_joint[at:to], kept.raw[s, i, at:to]
+                    _norm_backward(raw, w.gain_qk[s, of], kept.moments_qk[s, i, h], part, d_raw[at:to], d_gain, d_shift)
+                    d.gain_qk[s, of] += d_gain
+                    d.shift_qk[s, of] += d_shift
+                d_joint[: 2 * width] = d_raw
+            joined[:width], joined[width : 2 * width], joined[2 * width :] = w.qk[s, 2 * i], w.qk[s, 2 * i + 1], w.vo[s, 2 * i]
+            _product_backward(d_joint, y, d_joined, d_bias)
+            d.qk[s, 2 * i], d.qk[s, 2 * i + 1], d.vo[s, 2 * i] = d_joined[:width], d_joined[width : 2 * width], d_joined[2 * width :]
+            d.b_qk[s, 2 * i], d.b_qk[s, 2 * i + 1], d.b_vo[s, 2 * i] = d_bias[:width], d_bias[width : 2 * width], d_bias[2 * width :]
+            if pre:
+                d_y = work[1]
+                _product(np.ascontiguousarray(joined.T), d_joint, d_y)
+                _norm_backward(x, w.gain1[s, i], moments1, d_y, into, d.gain1[s, i], d.shift1[s, i])
+            else:
+                _product(np.ascontiguousarray(joined.T), d_joint, into)
+            for f in range(width):
+                for b in range(m):
+                    into[f, b] += d_a[f, b]

@@ -10,15 +10,16 @@ The attention entropies and the largest logits of the last forward pass are kept
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .rivals import clip_queries_and_keys
 from .sigma_reparam import power_step
-from .stacked_block import FastBlock, Shape, Weights, block, layer_norm
+from .stacked_block import FastBlocks, Shape, Weights, blocks, layer_norm
 from .tiny_vit import TinyViT
 
 ORIGINAL = "parametrizations.weight."  # how torch names what is behind a parametrized weight
@@ -93,14 +94,10 @@ class StackedViT(nn.Module):
         x = self.weights("embed")[:, 0] @ images.transpose(1, 3).flatten(2) + self._get("embed bias").mT
         token = self._get(" token")[:, 0].mT[..., None].expand(-1, -1, -1, batch)
         x = torch.cat([token, x.unflatten(2, (patches, batch))], 2) + self._get(" position")[:, 0].mT[..., None]
-        x, seen = x.flatten(2), []
-        heads, scale = self.heads, 1 / (math.sqrt(x.shape[1] / self.heads) * self.temperature)
-        for layer, weights in enumerate(self._blocks()):
-            queries = 1 if layer == self.layers - 1 else patches + 1
-            shape = Shape(heads, patches + 1, queries, scale, self.norm, self.soft_cap)
-            x, *found = FastBlock.apply(x, shape, *weights) if _fast(x) else block(x, weights, shape)
-            seen.append(found)
-        entropy, self.largest_logit = (torch.stack(part, 1) for part in zip(*seen, strict=True))
+        x, scale = x.flatten(2), 1 / (math.sqrt(x.shape[1] / self.heads) * self.temperature)
+        shape = Shape(self.heads, patches + 1, 1, scale, self.norm, self.soft_cap)
+        weights = self._weights()
+        x, entropy, self.largest_logit = FastBlocks.apply(x, shape, *weights) if _fast(x) else blocks(x, weights, shape)
         self.entropy = entropy / math.log(patches + 1)
         x = layer_norm(x, *(part[:, 0] for part in self._norm("final_norm"))) if self.norm == "pre" else x
         return (self.weights("head")[:, 0] @ x + self._get("head bias").mT).mT
@@ -123,15 +120,11 @@ class StackedViT(nn.Module):
         sigma = (v * (weight @ u[..., None])[..., 0]).sum(-1)  # `rescaled` sums v^T W first: the same but for rounding
         return (gamma / sigma)[..., None, None] * weight
 
-    def _blocks(self) -> Iterator[Weights]:
-        """The weights of each block."""
-        qk, vo, up, down = (self.weights(group) for group in ("q+k", "v+o", "up", "down"))
-        b_qk, b_vo, b_up, b_down = (self._get(f"{group} bias") for group in ("q+k", "v+o", "up", "down"))
-        parts = [_joined(qk, vo), _joined(b_qk, b_vo), vo[:, 1::2], b_vo[:, 1::2], up, b_up, down, b_down]
-        parts += [*self._norm("norm1"), *self._norm("norm2")]
-        for part in self._norm("q_norm+k_norm"):  # that all heads share
-            parts += [part if part is None else part.unflatten(1, (-1, 2)).repeat_interleave(self.heads, 2)]
-        return map(Weights, *([None] * self.layers if part is None else part.unbind(1) for part in parts))
+    def _weights(self) -> Weights:
+        """Those of the blocks."""
+        parts = [(self.weights(group), self._get(f"{group} bias")) for group in ("q+k", "v+o", "up", "down")]
+        parts += [self._norm(group) for group in ("norm1", "norm2", "q_norm+k_norm")]
+        return Weights(*itertools.chain(*parts))
 
     def _norm(self, group: str) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Gain and shift of a group of LayerNorms, (S, layers, width), if the model has it."""
@@ -141,11 +134,6 @@ class StackedViT(nn.Module):
         return getattr(self, name.replace(".", "/"))
 
 
-def _joined(qk: Tensor, vo: Tensor) -> Tensor:
-    """Weights or biases of queries, keys and values of each block one below the other: (S, layers, 3 outputs, ...)."""
-    return torch.stack([qk[:, ::2], qk[:, 1::2], vo[:, ::2]], 2).flatten(2, 3)
-
-
 def _fast(x: Tensor) -> bool:
-    """Whether the compiled block takes a tensor."""
+    """Whether the compiled blocks take a tensor."""
     return x.device.type == "cpu" and x.dtype == torch.float32
