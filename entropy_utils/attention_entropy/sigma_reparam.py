@@ -131,19 +131,27 @@ def sigma_weights(gains: Sequence[SigmaReparam], weights: Sequence[Tensor]) -> t
         matrix = torch.stack(weights) if len(weights) > 1 else first[None]  # a single one is not copied
         matrix = matrix.flatten(2).to(kind)
         gamma = torch.stack([gain._parameters["gamma"] for gain in gains]).to(kind)
-        with torch.no_grad():
-            stored = [gain._buffers["u"] for gain in gains]
-            u = torch.stack(stored).to(kind)
-            v = torch.bmm(u[:, None], matrix.mT)  # as rows: batched products with columns are slow
-            sigma = torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp_min_(EPSILON)
-            v /= sigma
-            if gains[0].training:
-                row = torch.bmm(v, matrix)
-                sigma = torch.linalg.vector_norm(row, dim=2, keepdim=True).clamp_min_(EPSILON)  # v^T W u for the new u
-                u = (row / sigma)[:, 0]
-                torch._foreach_copy_(stored, u.unbind())
-        new = _Rescaled.apply(matrix, gamma, u, v[:, 0], sigma)
+        stored = [gain._buffers["u"] for gain in gains]
+        new, u = sigma_batch(matrix, gamma, torch.stack(stored).to(kind), gains[0].training)
+        if gains[0].training:
+            torch._foreach_copy_(stored, u.unbind())
     return new.to(first.dtype).view(-1, *first.shape).unbind()
+
+
+def sigma_batch(matrix: Tensor, gamma: Tensor, u: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """gamma / sigma * W of many W (n, out, in) with gamma (n,) and u (n, in); in train mode after a power iteration.
+
+    Returns the new weights and the u to store.
+    """
+    with torch.no_grad():
+        v = torch.bmm(u[:, None], matrix.mT)  # as rows: batched products with columns are slow
+        sigma = torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp_min_(EPSILON)
+        v /= sigma
+        if training:
+            row = torch.bmm(v, matrix)
+            sigma = torch.linalg.vector_norm(row, dim=2, keepdim=True).clamp_min_(EPSILON)  # v^T W u for the new u
+            u = (row / sigma)[:, 0]
+    return _Rescaled.apply(matrix, gamma, u, v[:, 0], sigma), u
 
 
 class Together:

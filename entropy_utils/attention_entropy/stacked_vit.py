@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .rivals import clip_queries_and_keys
-from .sigma_reparam import power_step
+from .sigma_reparam import sigma_batch
 from .stacked_block import FastBlocks, Shape, Weights, blocks, layer_norm
 from .tiny_vit import TinyViT
 
@@ -113,12 +113,11 @@ class StackedViT(nn.Module):
             gain, rows = (self._get(f"{group} {ORIGINAL}original{part}") for part in (0, 1))
             return gain * rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         weight, gamma = self._get(f"{group} {ORIGINAL}original"), self._get(f"{group} {ORIGINAL}0.gamma")
-        with torch.no_grad():
-            stored = self._get(f"{group} {ORIGINAL}0.u")
-            u, v = power_step(weight, stored)
-            u = stored.copy_(u).clone() if self.training else stored
-        sigma = (v * (weight @ u[..., None])[..., 0]).sum(-1)  # `rescaled` sums v^T W first: the same but for rounding
-        return (gamma / sigma)[..., None, None] * weight
+        stored = self._get(f"{group} {ORIGINAL}0.u")
+        new, u = sigma_batch(*(part.flatten(0, 1) for part in (weight, gamma, stored)), self.training)
+        if self.training:
+            stored.copy_(u.view_as(stored))
+        return new.view_as(weight)
 
     def _weights(self) -> Weights:
         """Those of the blocks."""

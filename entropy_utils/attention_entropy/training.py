@@ -151,8 +151,7 @@ class Training(Experiment):
             if ended.any():
                 alive = alive & ~ended
                 restore(kept, good, ended)
-            for tensor, copy in zip(kept, good, strict=True):
-                copy.copy_(tensor.detach())
+            torch._foreach_copy_(good, [tensor.detach() for tensor in kept])
             rows = self.rows(step, losses, stack) if step in recorded or ended.any() else {}
             for index in ended.nonzero().flatten().tolist():
                 yield rows[index] | {"diverged": True} | examination(stack.model(index))
