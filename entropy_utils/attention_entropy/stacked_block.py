@@ -114,7 +114,6 @@ class Kept(NamedTuple):
     """
 
     x: Tensor
-    y: Tensor
     joint: Tensor
     raw: Tensor
     p: Tensor
@@ -147,13 +146,12 @@ class FastBlocks(torch.autograd.Function):
 
         kept = Kept(
             x=room(width),
-            y=room(width, wanted=pre),
             joint=room(3 * width),
             raw=room(2 * width, wanted=qk),
             p=room(shape.heads * shape.tokens**2, n // shape.tokens),
             mixed=room(width),
             a=room(width),
-            y1=room(width, wanted=pre or post),
+            y1=room(width, wanted=post),
             active=room(hidden),
             slope=room(hidden),
             c=room(width, wanted=post),

@@ -228,6 +228,15 @@ def _attention_backward(joint, out, p, grad, found, heads, queries, tokens, scal
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
+def _norm_again(x, gain, shift, out, moments):
+    """What `_norm_forward` gave: with its moments, cheaper than to fetch it from memory."""
+    for f in range(x.shape[0]):
+        g, a = gain[f], shift[f]
+        for b in range(x.shape[1]):
+            out[f, b] = (x[f, b] - moments[0, b]) * moments[1, b] * g + a
+
+
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _norm_forward(x, gain, shift, out, moments):
     """LayerNorm over axis 0 of x (features, n); moments (2, n): mean and 1 / standard deviation."""
     features, n = x.shape
@@ -245,10 +254,7 @@ def _norm_forward(x, gain, shift, out, moments):
             scale[b] += away * away
     for b in range(n):
         scale[b] = np.float32(1) / np.sqrt(scale[b] / np.float32(features) + np.float32(EPS))
-    for f in range(features):
-        g, a = gain[f], shift[f]
-        for b in range(n):
-            out[f, b] = (x[f, b] - mean[b]) * scale[b] * g + a
+    _norm_again(x, gain, shift, out, moments)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
@@ -370,6 +376,7 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
     width, n = kept.x.shape[2:]
     batch, size = n // tokens, width // heads
     z, joined = np.empty((kept.active.shape[2], n), np.float32), np.empty((3 * width, width), np.float32)
+    normed = np.empty((width, n), np.float32)
     for s in range(stack):
         for i in range(layers):
             last = i == layers - 1
@@ -380,7 +387,7 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
             moments1, moments2 = kept.moments1[s, i], _short(kept.moments2[s, i], m)
             y, x1, y1, c = x, a, a, into
             if pre:
-                y, y1 = kept.y[s, i], _short(kept.y1[s, i], m)
+                y, y1 = normed, _short(normed, m)
                 _norm_forward(x, w.gain1[s, i], w.shift1[s, i], y, moments1)
             if post:
                 x1, y1, c = _short(kept.y1[s, i], m), _short(kept.y1[s, i], m), _short(kept.c[s, i], m)
@@ -418,7 +425,7 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
     stack, layers, width, n = kept.x.shape
     batch, size, hidden = n // tokens, width // heads, kept.active.shape[2]
     d_result, d_joint, d_raw = np.empty((width, n), np.float32), np.empty((3 * width, n), np.float32), np.empty((2 * width, n), np.float32)
-    work = np.empty((4, width, n), np.float32)
+    work, normed = np.empty((4, width, n), np.float32), np.empty((width, n), np.float32)
     d_hidden = np.empty((hidden, n), np.float32)
     joined, d_joined, d_bias = np.empty((3 * width, width), np.float32), np.empty((3 * width, width), np.float32), np.empty(3 * width, np.float32)
     d_gain, d_shift = np.empty(size, np.float32), np.empty(size, np.float32)
@@ -430,7 +437,8 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
             moments1, moments2 = kept.moments1[s, i], _short(kept.moments2[s, i], m)
             y, y1 = x, a
             if pre:
-                y, y1 = kept.y[s, i], _short(kept.y1[s, i], m)
+                y, y1 = normed, _short(normed, m)
+                _norm_again(a, w.gain2[s, i], w.shift2[s, i], y1, moments2)
             if post:
                 y1 = _short(kept.y1[s, i], m)
             d_c = grad[s] if i == layers - 1 else d_result
@@ -470,6 +478,8 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
                     d.shift_qk[s, of] += d_shift
                 d_joint[: 2 * width] = d_raw
             joined[:width], joined[width : 2 * width], joined[2 * width :] = w.qk[s, 2 * i], w.qk[s, 2 * i + 1], w.vo[s, 2 * i]
+            if pre:
+                _norm_again(x, w.gain1[s, i], w.shift1[s, i], y, moments1)
             _product_backward(d_joint, y, d_joined, d_bias)
             d.qk[s, 2 * i], d.qk[s, 2 * i + 1], d.vo[s, 2 * i] = d_joined[:width], d_joined[width : 2 * width], d_joined[2 * width :]
             d.b_qk[s, 2 * i], d.b_qk[s, 2 * i + 1], d.b_vo[s, 2 * i] = d_bias[:width], d_bias[width : 2 * width], d_bias[2 * width :]
