@@ -81,25 +81,25 @@ def greedy(models: nn.Module, batch: Mapping[str, Tensor], choice: Tensor, end: 
     ids = F.pad(batch["input_ids"], (0, max(0, width - batch["input_ids"].shape[1])))
     choice = F.pad(choice, (0, max(0, width - 1 - choice.shape[-1])), value=-1)
 
-    def finished(tokens, rows):
+    def finished(tokens, length):
         """Nothing but `end` behind the first `end`, and where the length is used up."""
         over = (tokens == end).cumsum(-1) > 0
-        return torch.where(over | (tokens < 0) | (steps >= length[rows]), end, tokens)
+        return torch.where(over | (tokens < 0) | (steps >= length), end, tokens)
 
-    everything = torch.arange(len(ids))
-    answers = finished(_at(choice, places - 1), everything)
-    going = (answers != finished(_at(ids, places), everything)).any(-1).any(0).nonzero()[:, 0]
+    answers = finished(_at(choice, places - 1), length)
+    going = (answers != finished(_at(ids, places), length)).any(-1)  # (S, N)
+    which = torch.arange(len(answers))[:, None]
     with evaluation_mode(models):
-        while len(going):
-            at = places[going].expand(len(answers), -1, -1)
-            draft = ids[going, :width].expand(len(answers), -1, -1).scatter(-1, at, answers[:, going])[..., :-1]
-            choice = torch.empty_like(answers[:, going])
-            for rows, z in _blocks(models, draft, places[going] - 1):
-                choice[:, rows] = z.argmax(-1).cpu()
-            new = finished(choice, going)
-            changed = (new != answers[:, going]).any(-1).any(0)
-            answers[:, going] = new
-            going = going[changed]
+        while most := int(going.sum(-1).max()):
+            rows = going.int().argsort(-1, descending=True)[:, :most]  # each model's own, filled up with finished ones
+            at, old = places[rows], answers[which, rows]
+            draft = ids[rows, :width].scatter(-1, at, old)[..., :-1]
+            new = torch.empty_like(old)
+            for block, z in _blocks(models, draft, at - 1):
+                new[:, block] = z.argmax(-1).cpu()
+            new = finished(new, length[rows]).where(going.gather(1, rows).unsqueeze(-1), old)
+            answers[which, rows] = new
+            going = torch.zeros_like(going).scatter(1, rows, (new != old).any(-1))
     return answers
 
 
@@ -109,16 +109,17 @@ def _at(tokens: Tensor, places: Tensor) -> Tensor:
 
 
 def _blocks(models: nn.Module, ids: Tensor, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(rows, logits (S, rows, A, V) at `places` (N, A)) of blocks of rows of ids (N, L), or (S, N, L), own per model.
+    """(rows, logits (S, rows, A, V) at `places` (N, A)) of blocks of rows of ids (N, L); both with an axis S: own per model.
 
     Short texts first: a block is read up to its last place only.
     """
     device = next(models.parameters()).device
     last = places.amax(-1)
+    last = last.amax(0) if last.ndim > 1 else last
     order, start, size, budget = last.argsort(), 0, 8, BUFFERED if device.type == "cpu" else 2**6 * BUFFERED
     while start < len(order):
         rows = order[start : start + size]
-        z = logits_at(models, ids[..., rows, : int(last[rows].max()) + 1].to(device), places[rows].to(device)).float()
+        z = logits_at(models, ids[..., rows, : int(last[rows].max()) + 1].to(device), places[..., rows, :].to(device)).float()
         start, size = start + size, max(1, budget // z[:, 0].numel())
         yield rows, z
 
