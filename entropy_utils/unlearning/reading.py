@@ -119,7 +119,8 @@ def _blocks(models: nn.Module, ids: Tensor, places: Tensor) -> Iterator[tuple[Te
     order, start, size, budget = last.argsort(), 0, 8, BUFFERED if device.type == "cpu" else 2**6 * BUFFERED
     while start < len(order):
         rows = order[start : start + size]
-        z = logits_at(models, ids[..., rows, : int(last[rows].max()) + 1].to(device), places[..., rows, :].to(device)).float()
+        seen = ids[..., rows, : int(last[rows].max()) + 1]
+        z = logits_at(models, seen.to(device), places[..., rows, :].to(device)).float()
         start, size = start + size, max(1, budget // z[:, 0].numel())
         yield rows, z
 
