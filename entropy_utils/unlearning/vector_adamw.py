@@ -17,17 +17,20 @@ class VectorAdamW:
 
     def __init__(self, weights: Iterable[Tensor], lr: float, weight_decay: float = 0.01):
         self.weights, self.lr, self.weight_decay = list(weights), lr, weight_decay
-        self._vector = self._before = self._adam = None
+        self._vector = self._before = None
 
     def step(self, loss: Tensor) -> None:
         """One update down the gradient of a loss without axes, at the present `lr`."""
         gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
         if self._vector is None:
             self._join([w for w, gradient in zip(self.weights, gradients, strict=True) if gradient is not None])
-        torch.cat([gradient.flatten() for gradient in gradients if gradient is not None], out=self._vector.grad)
+        torch.cat([gradient.flatten() for gradient in gradients if gradient is not None], out=self._gradient)
         self._before.copy_(self._vector)
-        self._adam.param_groups[0]["lr"] = self.lr
-        self._adam.step()
+        self._updates += 1
+        torch._fused_adamw_(  # the kernel alone: the first `torch.optim.AdamW` of a process takes two seconds
+            [self._vector], [self._gradient], [self._mean], [self._square], [], [self._updates], lr=self.lr, beta1=0.9,
+            beta2=0.999, eps=1e-8, weight_decay=self.weight_decay, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
     @torch.no_grad()
     def undo(self, which: Tensor | None = None) -> None:
@@ -45,8 +48,9 @@ class VectorAdamW:
     @torch.no_grad()
     def _join(self, weights: list[Tensor]) -> None:
         self._vector = torch.cat([weight.flatten() for weight in weights])
-        self._vector.grad, self._before = torch.empty_like(self._vector), torch.empty_like(self._vector)
-        self._adam = torch.optim.AdamW([self._vector], lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        self._gradient, self._before = torch.empty_like(self._vector), torch.empty_like(self._vector)
+        self._mean, self._square = torch.zeros_like(self._vector), torch.zeros_like(self._vector)
+        self._updates = torch.zeros((), device=self._vector.device)
         sizes, self._parts = [weight.numel() for weight in weights], []
         for weight, now, before in zip(weights, self._vector.split(sizes), self._before.split(sizes), strict=True):
             weight.data = now.view_as(weight)
