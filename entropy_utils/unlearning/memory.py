@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from entropy_utils.lab.experiment import Parameters
 from entropy_utils.language_model.kept_models import code_hash, kept_states
 
-from . import answer_tokens, corpus, stacked_gpt2
+from . import answer_tokens, corpus, stacked_gpt2, vector_adamw
 from .answer_tokens import IGNORED, answer_places
 from .diverged import Diverged, finite
 from .stacked_gpt2 import StackedGPT2
@@ -144,7 +144,7 @@ def memorised(
 
 @cache
 def _code() -> str:
-    return code_hash(answer_tokens, stacked_gpt2, sys.modules[__name__])
+    return code_hash(answer_tokens, stacked_gpt2, vector_adamw, sys.modules[__name__])
 
 
 def _key(memory: Memory, batch: Mapping[str, Tensor], seed: int) -> str:
