@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from entropy_utils.lab.experiment import Parameters
 from entropy_utils.language_model.kept_models import code_hash, kept_states
 
-from . import answer_tokens, corpus, stacked_gpt2
+from . import answer_tokens, corpus, stacked_gpt2, vector_adamw
 from .answer_tokens import IGNORED, answer_places
 from .diverged import Diverged, finite
 from .stacked_gpt2 import StackedGPT2
+from .vector_adamw import VectorAdamW
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,21 +91,24 @@ class Memory(Parameters):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         ids, lengths = texts["input_ids"], texts["attention_mask"].sum(-1)
         at, answers = answer_places(texts["labels"])
-        optimizer = torch.optim.AdamW(stack.parameters(), lr=self.lr, weight_decay=0.01, fused=True)
+        optimizer = VectorAdamW(stack.parameters(), self.lr)
+
+        def nll(rows: Tensor) -> Tensor:
+            """Summed over the answers of rows (S, N), (S,)."""
+            most = int((answers[rows] != IGNORED).sum(-1).max())
+            longest = int(lengths[rows].max()) - 1  # nothing is predicted from the last token
+            places, tokens = at[rows][..., :most].clamp(max=longest - 1), answers[rows][..., :most]
+            logits = stack.output(ids[rows, :longest].to(device), places=places.to(device)).logits
+            loss = F.cross_entropy(logits.flatten(0, 2), tokens.flatten().to(device), reduction="none")
+            return loss.view(len(rows), -1).sum(-1)
+
         for step in range(self.steps):
             rows = torch.stack([torch.randint(len(ids), (self.batch,), generator=generator) for generator in generators])
-            places, tokens = at[rows], answers[rows]
-            longest, most = int(lengths[rows].max()), int((tokens != IGNORED).sum(-1).max())
-            places = places[..., :most].clamp(max=longest - 1)  # those behind an answer's end carry no loss
-            logits = stack.output(ids[rows, :longest].to(device), places=places.to(device)).logits
-            loss = F.cross_entropy(logits.flatten(0, 2), tokens[..., :most].flatten().to(device), reduction="none")
-            count = (tokens != IGNORED).sum((-2, -1)).to(device)
-            loss = (loss.view(len(seeds), -1).sum(-1) / count).sum()
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate(step)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            rows = rows.gather(1, lengths[rows].argsort(-1))  # the shorter half apart: it needs fewer columns
+            count = (answers[rows] != IGNORED).sum((-2, -1)).to(device)
+            loss = (sum(nll(half) for half in rows.chunk(2, 1)) / count).sum()
+            optimizer.lr = self.rate(step)
+            optimizer.step(loss)
             if (step + 1) % 50 == 0 or step + 1 == self.steps:
                 good = finite(stack.parameters()).tolist()
                 if not all(good):
@@ -140,7 +144,7 @@ def memorised(
 
 @cache
 def _code() -> str:
-    return code_hash(answer_tokens, stacked_gpt2, sys.modules[__name__])
+    return code_hash(answer_tokens, stacked_gpt2, vector_adamw, sys.modules[__name__])
 
 
 def _key(memory: Memory, batch: Mapping[str, Tensor], seed: int) -> str:

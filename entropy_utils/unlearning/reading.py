@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .answer_tokens import IGNORED, answer_places, answer_targets
 from .stacked_gpt2 import StackedGPT2
 
-BUFFERED = 2**21  # logits held at a time on a CPU, 2^27 on an accelerator
+BUFFERED = 2**20  # logits held at a time on a CPU, 2^26 on an accelerator
 
 
 class Reading(NamedTuple):
@@ -41,7 +41,7 @@ def read(models: nn.Module, batch: Mapping[str, Tensor], *, entropy: bool = Fals
     """Teacher-forced reading of a batch by one model (S = 1) or a stack; logits are held for one block of rows at a time."""
     mask = answer_targets(batch["labels"])[1]
     places, tokens = answer_places(batch["labels"])
-    inside, parts = tokens != IGNORED, []
+    parts = []
     with evaluation_mode(models):
         for rows, z in _blocks(models, batch["input_ids"], places):
             log_z = z.logsumexp(-1)
@@ -50,12 +50,13 @@ def read(models: nn.Module, batch: Mapping[str, Tensor], *, entropy: bool = Fals
             if entropy:
                 log_p = z - log_z.unsqueeze(-1)
                 values.append(-(log_p.exp() * log_p).sum(-1))
-            parts.append([value[:, inside[rows]].cpu() for value in values])
+            parts.append((rows, [value.cpu() for value in values]))
+    order = torch.cat([rows for rows, _ in parts]).argsort()
     found = []
-    for value, outside in zip(zip(*parts, strict=True), (0.0, -1, 0.0), strict=False):
-        value = torch.cat(value, 1)
+    for value, outside in zip(zip(*(values for _, values in parts), strict=True), (0.0, -1, 0.0), strict=False):
+        value = torch.cat(value, 1)[:, order]
         whole = value.new_full((len(value), *mask.shape), outside)
-        whole[:, mask] = value
+        whole[:, mask] = value[:, tokens != IGNORED]
         found.append(whole)
     return Reading(*found)
 
@@ -80,23 +81,25 @@ def greedy(models: nn.Module, batch: Mapping[str, Tensor], choice: Tensor, end: 
     ids = F.pad(batch["input_ids"], (0, max(0, width - batch["input_ids"].shape[1])))
     choice = F.pad(choice, (0, max(0, width - 1 - choice.shape[-1])), value=-1)
 
-    def finished(tokens, rows):
+    def finished(tokens, length):
         """Nothing but `end` behind the first `end`, and where the length is used up."""
         over = (tokens == end).cumsum(-1) > 0
-        return torch.where(over | (tokens < 0) | (steps >= length[rows]), end, tokens)
+        return torch.where(over | (tokens < 0) | (steps >= length), end, tokens)
 
-    everything = torch.arange(len(ids))
-    answers = finished(_at(choice, places - 1), everything)
-    going = (answers != finished(_at(ids, places), everything)).any(-1).any(0).nonzero()[:, 0]
+    answers = finished(_at(choice, places - 1), length)
+    going = (answers != finished(_at(ids, places), length)).any(-1)  # (S, N)
+    which = torch.arange(len(answers))[:, None]
     with evaluation_mode(models):
-        while len(going):
-            at = places[going].expand(len(answers), -1, -1)
-            draft = ids[going, :width].expand(len(answers), -1, -1).scatter(-1, at, answers[:, going])[..., :-1]
-            choice = torch.cat([z.argmax(-1).cpu() for _, z in _blocks(models, draft, places[going] - 1)], 1)
-            new = finished(choice, going)
-            changed = (new != answers[:, going]).any(-1).any(0)
-            answers[:, going] = new
-            going = going[changed]
+        while most := int(going.sum(-1).max()):
+            rows = going.int().argsort(-1, descending=True)[:, :most]  # each model's own, filled up with finished ones
+            at, old = places[rows], answers[which, rows]
+            draft = ids[rows, :width].scatter(-1, at, old)[..., :-1]
+            new = torch.empty_like(old)
+            for block, z in _blocks(models, draft, at - 1):
+                new[:, block] = z.argmax(-1).cpu()
+            new = finished(new, length[rows]).where(going.gather(1, rows).unsqueeze(-1), old)
+            answers[which, rows] = new
+            going = torch.zeros_like(going).scatter(1, rows, (new != old).any(-1))
     return answers
 
 
@@ -105,21 +108,25 @@ def _at(tokens: Tensor, places: Tensor) -> Tensor:
     return tokens.gather(-1, places.expand(*tokens.shape[:-1], -1))
 
 
-def _blocks(models: nn.Module, ids: Tensor, places: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """(rows, logits (S, rows, A, V) at `places` (N, A)) of blocks of rows of ids (N, L), or (S, N, L), own per model."""
+def _blocks(models: nn.Module, ids: Tensor, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(rows, logits (S, rows, A, V) at `places` (N, A)) of blocks of rows of ids (N, L); both with an axis S: own per model.
+
+    Short texts first: a block is read up to its last place only.
+    """
     device = next(models.parameters()).device
-    rows, n = 8, ids.shape[-2]
-    start, budget = 0, BUFFERED if device.type == "cpu" else 2**6 * BUFFERED
-    while start < n:
-        part = slice(start, min(n, start + rows))
-        z = _logits_at(models, ids[..., part, :].to(device), places[part].to(device)).float()
-        rows = max(1, budget // z[:, 0].numel())
-        start = part.stop
-        yield part, z
+    last = places.amax(-1)
+    last = last.amax(0) if last.ndim > 1 else last
+    order, start, size, budget = last.argsort(), 0, 8, BUFFERED if device.type == "cpu" else 2**6 * BUFFERED
+    while start < len(order):
+        rows = order[start : start + size]
+        seen = ids[..., rows, : int(last[rows].max()) + 1]
+        z = logits_at(models, seen.to(device), places[..., rows, :].to(device)).float()
+        start, size = start + size, max(1, budget // z[:, 0].numel())
+        yield rows, z
 
 
-def _logits_at(models: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
-    """Logits (S, N, A, V) at `places` (N, A); a stack that can is asked for no others."""
+def logits_at(models: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
+    """Logits (S, N, A, V) at `places` (N, A) or (S, N, A); a stack that can is asked for no others."""
     if isinstance(models, StackedGPT2):
         return models.output(ids, places=places.expand(models.replicas, -1, -1)).logits
     logits = logits_of(models, ids)

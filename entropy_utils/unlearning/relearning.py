@@ -13,16 +13,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Record
 
 from . import corpus as own_corpus
 from . import metrics
-from .answer_tokens import answer_targets
+from .answer_tokens import IGNORED, answer_places, answer_targets
 from .diverged import Diverged
-from .objectives.base import mean_answer_nll
-from .reading import logits_of, read
+from .reading import logits_at, read
+from .vector_adamw import VectorAdamW
 
 
 def relearn(
@@ -77,14 +78,15 @@ def relearn(
                 }
         if step == 0:
             generators = [torch.Generator().manual_seed(seed) for seed in names]
-            optimizer = torch.optim.AdamW(models.parameters(), lr=lr, weight_decay=0.01)
+            optimizer = VectorAdamW(models.parameters(), lr)
+            places, tokens = answer_places(train["labels"])
         if step < steps:
             rows = torch.stack([torch.randint(len(trained), (batch,), generator=generator) for generator in generators])
-            logits = logits_of(models, train["input_ids"][rows].to(device))
-            loss = mean_answer_nll(logits, train["labels"][rows].to(device))
-            optimizer.zero_grad()
-            loss.sum().backward()
-            optimizer.step()
+            at, answers = places[rows].to(device), tokens[rows].to(device)
+            logits = logits_at(models, train["input_ids"][rows, : int(at.max()) + 1].to(device), at).float()
+            loss = F.cross_entropy(logits.flatten(0, 2), answers.flatten(), reduction="none").view(count, -1).sum(-1)
+            loss = loss / (answers != IGNORED).sum((-2, -1))
+            optimizer.step(loss.sum())
 
 
 def split_rows(corpus, data: str):

@@ -16,6 +16,7 @@ from .answer_tokens import IGNORED, answer_places, check_answers
 from .diverged import Diverged, finite
 from .objectives import Objective, Output, Retained, objective
 from .stacked_gpt2 import StackedGPT2
+from .vector_adamw import VectorAdamW
 
 
 class Unlearner:
@@ -64,8 +65,8 @@ class Unlearner:
         self._targets = self._prepare(models)
         self.models = copy.deepcopy(models)
         self._parameters = list(self.models.parameters())
-        self._good, self._good_count = [p.detach().clone() for p in self._parameters], 0
-        self.optimizer = torch.optim.AdamW(self._parameters, lr=lr, weight_decay=weight_decay, fused=True)
+        self._good_count = 0  # updates that the weights have seen which `undo` goes back to
+        self.optimizer = VectorAdamW(self._parameters, lr, weight_decay)
 
     @torch.no_grad()
     def _prepare(self, models: StackedGPT2) -> dict[str, dict[str, Tensor]]:
@@ -96,17 +97,11 @@ class Unlearner:
         bad = ~loss.detach().isfinite() if active is None else ~loss.detach().isfinite() & active
         if bad.any():
             self._stop(bad, f"loss {loss[bad][0].item()} in update")
-        for kept, p in zip(self._good, self._parameters, strict=True):
-            kept.copy_(p.detach())
+        self.optimizer.step(counted.sum())
         self._good_count = self.step_count
-        self.optimizer.zero_grad()
-        counted.sum().backward()
-        self.optimizer.step()
         if active is not None:
-            with torch.no_grad():
-                for kept, p in zip(self._good, self._parameters, strict=True):
-                    p[~active] = kept[~active]
-        if (bad := ~finite(self._parameters)).any():
+            self.optimizer.undo(~active)
+        if not self.optimizer.finite() and (bad := ~finite(self._parameters)).any():
             self._stop(bad, "weights that are no finite numbers after update")
         self.step_count += 1
         return loss.detach()
@@ -143,11 +138,9 @@ class Unlearner:
         rows, self._order[s] = self._order[s][: self.batch], self._order[s][self.batch :]
         return rows
 
-    @torch.no_grad()
     def _stop(self, bad: Tensor, what: str) -> None:
         """Put the last good weights back and raise; `bad` (S,) are the models that broke."""
-        for kept, p in zip(self._good, self._parameters, strict=True):
-            p.copy_(kept)
+        self.optimizer.undo()
         which = ", ".join(str(seed) for seed, is_bad in zip(self.seeds, bad.tolist(), strict=True) if is_bad)
         step, good = self.step_count + 1, self._good_count
         self.step_count = good
@@ -171,7 +164,10 @@ class _Texts(NamedTuple):
 
 
 def _texts(given: Mapping[str, Mapping[str, Tensor]], device: torch.device, whole: bool) -> dict[str, _Texts]:
-    """Batches by name as texts of one length, without columns that are padding in all; `whole`: without places."""
+    """Batches by name as texts of one length, without columns that are padding in all; `whole`: without places.
+
+    With places the last token of the longest text is left out: nothing is predicted from it.
+    """
     length = max(int(texts["attention_mask"].sum(-1).max()) for texts in given.values())
     pairs, found = {}, {}
     for name, texts in given.items():
@@ -180,9 +176,9 @@ def _texts(given: Mapping[str, Mapping[str, Tensor]], device: torch.device, whol
     most = max(tokens.shape[1] for _, tokens in pairs.values())
     for name, (places, labels) in pairs.items():
         ids = given[name]["input_ids"]
-        ids = F.pad(ids, (0, length - ids.shape[1]))
+        ids = F.pad(ids, (0, length - ids.shape[1] - (not whole)))
         if places is not None:  # one place more than answer tokens: the frame drops its last
             after = most - places.shape[1]
-            places, labels = F.pad(places, (0, after + 1), value=length - 1), F.pad(labels, (1, after), value=IGNORED)
+            places, labels = F.pad(places, (0, after + 1), value=length - 2), F.pad(labels, (1, after), value=IGNORED)
         found[name] = _Texts(*(None if part is None else part.to(device) for part in (ids, labels, places)))
     return found

@@ -89,7 +89,7 @@ def test_a_broken_run_ends_with_the_last_good_state(monkeypatch):
 
     def breaking(self, active=None):
         if self.step_count == 3:
-            self.optimizer.param_groups[0]["lr"] = 1e38
+            self.optimizer.lr = 1e38
         return step(self, active)
 
     whole = records(steps=3, every=3)

@@ -9,6 +9,7 @@ from entropy_utils.lab.errors import ParameterError
 from entropy_utils.unlearning.corpus import encode, word_tokenizer
 from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.relearning import relearn, split_rows
+from entropy_utils.unlearning.vector_adamw import VectorAdamW
 from tests.unlearning.stub_stack import StubStack, decisive_model
 
 ATTRIBUTES = {"town": ["oslo", "rome"], "pet": ["cat", "dog"], "tongue": ["french", "welsh"], "prize": ["gold", "silver"]}
@@ -110,12 +111,11 @@ def test_training_on_the_very_facts_brings_them_back(corpus, tokenizer, stack):
 
 
 def test_models_that_break_are_named_and_what_was_measured_stays(corpus, tokenizer, stack, monkeypatch):
-    def breaking(self):
-        weights = self.param_groups[0]["params"]
-        for p in weights[len(weights) // 2 :]:
+    def breaking(self, loss):
+        for p in self.weights[len(self.weights) // 2 :]:
             p.data.fill_(torch.nan)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    monkeypatch.setattr(VectorAdamW, "step", breaking)
     run = relearn(stack, corpus, tokenizer, steps=4, every=1, seeds=[4, 7])
     assert [next(run)["step"] for _ in range(2)] == [0, 0]
     with pytest.raises(Diverged, match=r"relearning, seed 7: .* after 1 updates"):

@@ -146,7 +146,7 @@ def test_the_good_state_before_broken_weights_is_that_of_the_update_before(stack
     unlearner = Unlearner(stack, batches["forget"], "shred", seeds=[3, 8])
     list(unlearner.run(2))
     good = [p.detach().clone() for p in unlearner.models.parameters()]
-    unlearner.optimizer.param_groups[0]["lr"] = 1e38
+    unlearner.optimizer.lr = 1e38
     with pytest.raises(Diverged, match=r"after update 3 .*after 2 updates") as found:
         unlearner.step()
     assert (found.value.step, found.value.good) == (3, 2)
