@@ -85,7 +85,8 @@ def block(x: Tensor, w: Weights, shape: Shape, i: int) -> tuple[Tensor, Tensor, 
     layers = ((w.qk, w.b_qk, 2 * i), (w.qk, w.b_qk, 2 * i + 1), (w.vo, w.b_vo, 2 * i))
     q, k, v = ((weight[:, at] @ y + bias[:, at, :, None]).unflatten(1, (heads, -1)) for weight, bias, at in layers)
     if w.gain_qk is not None:
-        q, k = (layer_norm(part, w.gain_qk[:, None, at], w.shift_qk[:, None, at]) for part, at in ((q, 2 * i), (k, 2 * i + 1)))
+        parts = ((q, 2 * i), (k, 2 * i + 1))
+        q, k = (layer_norm(part, w.gain_qk[:, None, at], w.shift_qk[:, None, at]) for part, at in parts)
     mixed, *found = attention(*(part.unflatten(-1, (tokens, -1)) for part in (q, k, v)), queries, scale, cap)
     mixed = mixed.flatten(3).flatten(1, 2)
     x = x[..., : mixed.shape[2]] + w.vo[:, 2 * i + 1] @ mixed + w.b_vo[:, 2 * i + 1, :, None]
@@ -109,8 +110,9 @@ def blocks(x: Tensor, w: Weights, shape: Shape) -> tuple[Tensor, Tensor, Tensor]
 class Kept(NamedTuple):
     """What the gradient needs of the forward pass, (S, L, features, n), names as in `block`.
 
-    y and y1 are the inputs of the products, a and c the sums after attention and MLP, raw the queries and keys before their
-    LayerNorm, active and slope GELU and its derivative; moments are those of the LayerNorms. Empty: not needed.
+    a and c are the sums after attention and MLP, y1 is what the MLP gets of a LayerNorm behind attention, raw the queries
+    and keys before their LayerNorm, active and slope are GELU and its derivative; moments are those of the LayerNorms.
+    What a LayerNorm before a sublayer gives is worked out again. Empty: not needed.
     """
 
     x: Tensor

@@ -370,6 +370,15 @@ def _short(rows, n):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
+def _join(qk, vo, i, into):
+    """The weights of queries, keys and values of block i, one below the other."""
+    width = into.shape[1]
+    into[:width] = qk[2 * i]
+    into[width : 2 * width] = qk[2 * i + 1]
+    into[2 * width :] = vo[2 * i]
+
+
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, cap, pre, post, qk):
     """`stacked_block.blocks` of one model after the other; `w` and `kept` hold arrays (S, ...)."""
     stack, layers, heads = entropy.shape
@@ -391,7 +400,7 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
                 _norm_forward(x, w.gain1[s, i], w.shift1[s, i], y, moments1)
             if post:
                 x1, y1, c = _short(kept.y1[s, i], m), _short(kept.y1[s, i], m), _short(kept.c[s, i], m)
-            joined[:width], joined[width : 2 * width], joined[2 * width :] = w.qk[s, 2 * i], w.qk[s, 2 * i + 1], w.vo[s, 2 * i]
+            _join(w.qk[s], w.vo[s], i, joined)
             _product(joined, y, joint)
             for f in range(width):
                 joint[f] += w.b_qk[s, 2 * i, f]
@@ -424,10 +433,11 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
     """From the gradient of the result that of x and of the weights: `d` like `w`."""
     stack, layers, width, n = kept.x.shape
     batch, size, hidden = n // tokens, width // heads, kept.active.shape[2]
-    d_result, d_joint, d_raw = np.empty((width, n), np.float32), np.empty((3 * width, n), np.float32), np.empty((2 * width, n), np.float32)
-    work, normed = np.empty((4, width, n), np.float32), np.empty((width, n), np.float32)
-    d_hidden = np.empty((hidden, n), np.float32)
-    joined, d_joined, d_bias = np.empty((3 * width, width), np.float32), np.empty((3 * width, width), np.float32), np.empty(3 * width, np.float32)
+    work, d_result = np.empty((4, width, n), np.float32), np.empty((width, n), np.float32)
+    normed = np.empty((width, n), np.float32)
+    d_joint, d_raw = np.empty((3 * width, n), np.float32), np.empty((2 * width, n), np.float32)
+    d_hidden, joined = np.empty((hidden, n), np.float32), np.empty((3 * width, width), np.float32)
+    d_joined, d_bias = np.empty((3 * width, width), np.float32), np.empty(3 * width, np.float32)
     d_gain, d_shift = np.empty(size, np.float32), np.empty(size, np.float32)
     for s in range(stack):
         for i in range(layers - 1, -1, -1):
@@ -477,12 +487,14 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
                     d.gain_qk[s, of] += d_gain
                     d.shift_qk[s, of] += d_shift
                 d_joint[: 2 * width] = d_raw
-            joined[:width], joined[width : 2 * width], joined[2 * width :] = w.qk[s, 2 * i], w.qk[s, 2 * i + 1], w.vo[s, 2 * i]
+            _join(w.qk[s], w.vo[s], i, joined)
             if pre:
                 _norm_again(x, w.gain1[s, i], w.shift1[s, i], y, moments1)
             _product_backward(d_joint, y, d_joined, d_bias)
-            d.qk[s, 2 * i], d.qk[s, 2 * i + 1], d.vo[s, 2 * i] = d_joined[:width], d_joined[width : 2 * width], d_joined[2 * width :]
-            d.b_qk[s, 2 * i], d.b_qk[s, 2 * i + 1], d.b_vo[s, 2 * i] = d_bias[:width], d_bias[width : 2 * width], d_bias[2 * width :]
+            for f in range(width):
+                d.qk[s, 2 * i, f], d.b_qk[s, 2 * i, f] = d_joined[f], d_bias[f]
+                d.qk[s, 2 * i + 1, f], d.b_qk[s, 2 * i + 1, f] = d_joined[width + f], d_bias[width + f]
+                d.vo[s, 2 * i, f], d.b_vo[s, 2 * i, f] = d_joined[2 * width + f], d_bias[2 * width + f]
             if pre:
                 d_y = work[1]
                 _product(np.ascontiguousarray(joined.T), d_joint, d_y)

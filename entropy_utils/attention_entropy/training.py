@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Experiment, Record
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 
 from .device import chosen_device
 from .digits import digits
@@ -134,24 +135,30 @@ class Training(Experiment):
         device = next(stack.parameters()).device
         images, labels = data.train.to(device), data.train_labels.to(device)
         generators = [torch.Generator().manual_seed(seed + BATCHES) for seed in range(self.seed, self.seed + self.seeds)]
-        parameters = list(stack.parameters())
-        optimizer = torch.optim.Adam(parameters, lr=self.lr, fused=True)
-        kept = [*parameters, *stack.buffers()]
-        good = [tensor.detach().clone() for tensor in kept]
+        optimizer = VectorAdamW(stack.parameters(), self.lr, weight_decay=0)
+        kept = list(stack.buffers())
+        good = [tensor.clone() for tensor in kept]
+
+        def back(which: Tensor) -> None:
+            """The seeds in the mask `which` get the weights of their last finite loss."""
+            optimizer.undo(which)
+            for tensor, copy in zip(kept, good, strict=True):
+                tensor[which] = copy[which]
+
         alive, recorded = torch.ones(self.seeds, dtype=torch.bool, device=device), set(self.recorded_steps())
         for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = self.lr * min(1.0, (step + 1) / max(self.warm_up, 1))
+            optimizer.lr = self.lr * min(1.0, (step + 1) / max(self.warm_up, 1))
             stack.temperature = self.temperature if step >= self.temperature_from else 1.0
             drawn = [torch.randint(len(labels), (self.batch,), generator=generator) for generator in generators]
             drawn = torch.stack(drawn).to(device)
             losses = seed_losses(stack(images[drawn]), labels[drawn])
             ended = alive & ~losses.isfinite()
-            optimizer.zero_grad()
-            torch.where(alive & ~ended, losses, 0.0).sum().backward()
+            alive = alive & ~ended
+            optimizer.backward(torch.where(alive, losses, 0.0).sum())
             if ended.any():
-                alive = alive & ~ended
-                restore(kept, good, ended)
-            torch._foreach_copy_(good, [tensor.detach() for tensor in kept])
+                back(ended)
+            if kept:
+                torch._foreach_copy_(good, kept)
             rows = self.rows(step, losses, stack) if step in recorded or ended.any() else {}
             for index in ended.nonzero().flatten().tolist():
                 yield rows[index] | {"diverged": True} | examination(stack.model(index))
@@ -161,17 +168,17 @@ class Training(Experiment):
             if not alive.any():
                 return
             if self.clip:
-                clip_gradients(parameters, self.clip)
+                clip_gradients(optimizer.gradients, self.clip)
             optimizer.step()
             if self.method == "qk_clip":
                 stack.clip_queries_and_keys(self.limit)
             if not alive.all():
-                restore(kept, good, ~alive)
+                back(~alive)
         ends = []  # all before the first is given away: closed after it, the stack must hold finite weights too
         for index in alive.nonzero().flatten().tolist():
             found = examination(stack.model(index))
             if not found:  # the last step itself led to weights without a finite output
-                restore(kept, good, torch.arange(self.seeds, device=device) == index)
+                back(torch.arange(self.seeds, device=device) == index)
                 found = {"diverged": True} | examination(stack.model(index))
             ends.append(rows[index] | found)
         yield from ends
@@ -201,19 +208,12 @@ def seed_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def restore(tensors: list[Tensor], good: list[Tensor], which: Tensor) -> None:
-    """Put back the kept numbers of the seeds in the mask `which`, (S,)."""
-    for tensor, copy in zip(tensors, good, strict=True):
-        tensor[which] = copy[which]
-
-
-@torch.no_grad()
-def clip_gradients(parameters: list[Tensor], limit: float) -> None:
-    """Scale down the gradients of every seed whose norm over all parameters exceeds `limit`."""
-    norms = torch.stack([parameter.grad.flatten(1).square().sum(1) for parameter in parameters]).sum(0).sqrt()
+def clip_gradients(gradients: list[Tensor], limit: float) -> None:
+    """Scale down the gradients (S, ...) of every seed whose norm over all of them exceeds `limit`."""
+    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
     scale = (limit / (norms + 1e-6)).clamp(max=1.0)
-    for parameter in parameters:
-        parameter.grad.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
 
 
 @torch.no_grad()

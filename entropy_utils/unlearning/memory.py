@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.experiment import Parameters
+from entropy_utils.language_model import vector_adamw
 from entropy_utils.language_model.kept_models import code_hash, kept_states
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 
-from . import answer_tokens, corpus, stacked_gpt2, vector_adamw
+from . import answer_tokens, corpus, stacked_gpt2
 from .answer_tokens import IGNORED, answer_places
 from .diverged import Diverged, finite
 from .stacked_gpt2 import StackedGPT2
-from .vector_adamw import VectorAdamW
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,7 +109,8 @@ class Memory(Parameters):
             count = (answers[rows] != IGNORED).sum((-2, -1)).to(device)
             loss = (sum(nll(half) for half in rows.chunk(2, 1)) / count).sum()
             optimizer.lr = self.rate(step)
-            optimizer.step(loss)
+            optimizer.backward(loss)
+            optimizer.step()
             if (step + 1) % 50 == 0 or step + 1 == self.steps:
                 good = finite(stack.parameters()).tolist()
                 if not all(good):

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
 from entropy_utils.lab.experiment import Record
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 
 from . import corpus as own_corpus
 from . import metrics
 from .answer_tokens import IGNORED, answer_places, answer_targets
 from .diverged import Diverged
 from .reading import logits_at, read
-from .vector_adamw import VectorAdamW
 
 
 def relearn(
@@ -86,7 +86,8 @@ def relearn(
             logits = logits_at(models, train["input_ids"][rows, : int(at.max()) + 1].to(device), at).float()
             loss = F.cross_entropy(logits.flatten(0, 2), answers.flatten(), reduction="none").view(count, -1).sum(-1)
             loss = loss / (answers != IGNORED).sum((-2, -1))
-            optimizer.step(loss.sum())
+            optimizer.backward(loss.sum())
+            optimizer.step()
 
 
 def split_rows(corpus, data: str):

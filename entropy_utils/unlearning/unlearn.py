@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 
 from .answer_tokens import IGNORED, answer_places, check_answers
 from .diverged import Diverged, finite
 from .objectives import Objective, Output, Retained, objective
 from .stacked_gpt2 import StackedGPT2
-from .vector_adamw import VectorAdamW
 
 
 class Unlearner:
@@ -97,7 +97,8 @@ class Unlearner:
         bad = ~loss.detach().isfinite() if active is None else ~loss.detach().isfinite() & active
         if bad.any():
             self._stop(bad, f"loss {loss[bad][0].item()} in update")
-        self.optimizer.step(counted.sum())
+        self.optimizer.backward(counted.sum())
+        self.optimizer.step()
         self._good_count = self.step_count
         if active is not None:
             self.optimizer.undo(~active)

@@ -6,10 +6,10 @@ from datasets import Dataset, DatasetDict
 from torch.nn import functional as F
 
 from entropy_utils.lab.errors import ParameterError
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 from entropy_utils.unlearning.corpus import encode, word_tokenizer
 from entropy_utils.unlearning.diverged import Diverged
 from entropy_utils.unlearning.relearning import relearn, split_rows
-from entropy_utils.unlearning.vector_adamw import VectorAdamW
 from tests.unlearning.stub_stack import StubStack, decisive_model
 
 ATTRIBUTES = {"town": ["oslo", "rome"], "pet": ["cat", "dog"], "tongue": ["french", "welsh"], "prize": ["gold", "silver"]}
@@ -111,7 +111,7 @@ def test_training_on_the_very_facts_brings_them_back(corpus, tokenizer, stack):
 
 
 def test_models_that_break_are_named_and_what_was_measured_stays(corpus, tokenizer, stack, monkeypatch):
-    def breaking(self, loss):
+    def breaking(self):
         for p in self.weights[len(self.weights) // 2 :]:
             p.data.fill_(torch.nan)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from entropy_utils.unlearning.vector_adamw import VectorAdamW
+from entropy_utils.language_model.vector_adamw import VectorAdamW
 
 
 @pytest.fixture
@@ -28,17 +28,35 @@ def test_the_updates_are_those_of_torch_at_every_rate(weights):
         adam.zero_grad()
         loss_of(plain).backward()
         adam.step()
-        vector.step(loss_of(weights))
+        vector.backward(loss_of(weights))
+        vector.step()
         for one, other in zip(weights, plain, strict=True):
             torch.testing.assert_close(one, other)
     assert torch.equal(weights[2], untouched)
 
 
+def test_gradients_are_changed_on_the_way(weights):
+    plain = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    adam, vector = torch.optim.AdamW(plain, lr=0.1), VectorAdamW(weights, 0.1)
+    for factor in (1.0, -3.0):  # Adam sees the sign, and the size from the second update on
+        adam.zero_grad()
+        (factor * loss_of(plain)).backward()
+        adam.step()
+        vector.backward(loss_of(weights))
+        for gradient in vector.gradients:
+            gradient.mul_(factor)
+        vector.step()
+    for one, other in zip(weights, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_update_is_undone_in_all_models_or_in_some(weights):
     vector = VectorAdamW(weights, 0.1)
-    vector.step(loss_of(weights))
+    vector.backward(loss_of(weights))
+    vector.step()
     before = [weight.detach().clone() for weight in weights]
-    vector.step(loss_of(weights))
+    vector.backward(loss_of(weights))
+    vector.step()
     after = [weight.detach().clone() for weight in weights]
     vector.undo(torch.tensor([False, False]))
     assert all(torch.equal(weight, new) for weight, new in zip(weights, after, strict=True))
@@ -50,16 +68,18 @@ def test_an_update_is_undone_in_all_models_or_in_some(weights):
     assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
 
 
-def test_undoing_nothing_leaves_the_weights(weights):
+@pytest.mark.parametrize("which", [None, torch.tensor([False, True])])
+def test_undoing_nothing_leaves_the_weights(weights, which):
     before = [weight.detach().clone() for weight in weights]
-    VectorAdamW(weights, 0.1).undo()
+    VectorAdamW(weights, 0.1).undo(which)
     assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_weights_that_are_no_finite_numbers_are_seen(weights, broken):
     vector = VectorAdamW(weights, 0.1)
-    vector.step(loss_of(weights))
+    vector.backward(loss_of(weights))
+    vector.step()
     assert vector.finite()
     with torch.no_grad():
         weights[1][1, 2] = broken

@@ -11,20 +11,24 @@ from torch import Tensor
 class VectorAdamW:
     """The updates of `torch.optim.AdamW` on `weights`, from the losses themselves.
 
-    At the first update the weights that the loss depends on move into one vector; their tensors stay what they were and
-    show parts of it. Weights that it does not depend on stay as they are, without decay, as they do in torch.
+    At the first gradient the weights that the loss depends on move into one vector; their tensors stay what they were and
+    show parts of it. Weights that it does not depend on stay as they are, without decay, as they do in torch. Without decay
+    in all it is Adam.
     """
 
     def __init__(self, weights: Iterable[Tensor], lr: float, weight_decay: float = 0.01):
         self.weights, self.lr, self.weight_decay = list(weights), lr, weight_decay
-        self._vector = self._before = None
+        self._vector, self._parts, self.gradients = None, [], []
 
-    def step(self, loss: Tensor) -> None:
-        """One update down the gradient of a loss without axes, at the present `lr`."""
-        gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of a loss without axes, weight by weight in `gradients`, where it may be changed in place."""
+        found = torch.autograd.grad(loss, self.weights, allow_unused=True)
         if self._vector is None:
-            self._join([w for w, gradient in zip(self.weights, gradients, strict=True) if gradient is not None])
-        torch.cat([gradient.flatten() for gradient in gradients if gradient is not None], out=self._gradient)
+            self._join([weight for weight, gradient in zip(self.weights, found, strict=True) if gradient is not None])
+        torch.cat([gradient.flatten() for gradient in found if gradient is not None], out=self._gradient)
+
+    def step(self) -> None:
+        """One update down the gradient, at the present `lr`."""
         self._before.copy_(self._vector)
         self._updates += 1
         torch._fused_adamw_(  # the kernel alone: the first `torch.optim.AdamW` of a process takes two seconds
@@ -51,7 +55,9 @@ class VectorAdamW:
         self._gradient, self._before = torch.empty_like(self._vector), torch.empty_like(self._vector)
         self._mean, self._square = torch.zeros_like(self._vector), torch.zeros_like(self._vector)
         self._updates = torch.zeros((), device=self._vector.device)
-        sizes, self._parts = [weight.numel() for weight in weights], []
-        for weight, now, before in zip(weights, self._vector.split(sizes), self._before.split(sizes), strict=True):
+        sizes = [weight.numel() for weight in weights]
+        vectors = (self._vector.split(sizes), self._gradient.split(sizes), self._before.split(sizes))
+        for weight, now, gradient, before in zip(weights, *vectors, strict=True):
             weight.data = now.view_as(weight)
+            self.gradients.append(gradient.view_as(weight))
             self._parts.append((weight, before.view_as(weight)))
