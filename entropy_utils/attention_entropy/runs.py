@@ -32,8 +32,6 @@ RUNS: dict[str, dict] = {
     "B pre, qk_norm": B | QK_NORM,
     "B pre, spectral": B | {"method": "spectral"},
     "B pre, weight": B | {"method": "weight"},
-    "B pre, soft_cap": B | {"method": "soft_cap"},
-    "B pre, qk_clip": B | {"method": "qk_clip"},
     "B none": B | NONE,
     "A post, sigma on qk": A | POST | SIGMA | {"where": "qk"},
     "A post, sigma on all but qk": A | POST | SIGMA | {"where": "all but qk"},

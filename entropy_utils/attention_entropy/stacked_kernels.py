@@ -282,56 +282,55 @@ def _norm_backward(x, gain, moments, grad, found, d_gain, d_shift):
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _gelu_forward(x, bias, out, slope):
-    """z Phi(z) and its slope Phi(z) + z phi(z), for z = x + bias: x, out and slope (features, n), bias (features,).
+def _gelu(z, out, slope):
+    """z Phi(z) and its slope Phi(z) + z phi(z); all (features, n).
 
     Phi, the normal distribution, to 1e-7 (Abramowitz and Stegun 1964, 7.1.26).
     """
-    n = np.uint64(x.shape[1])
-    exponents, power = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
-    for row in range(np.uint64(len(bias))):
-        shift = bias[row]
+    n = np.uint64(z.shape[1])
+    exponents, power = np.empty(z.shape[1], np.float32), np.empty(z.shape[1], np.float32)
+    for row in range(np.uint64(len(z))):
         for b in range(n):
-            z = x[row, b] + shift
-            below = np.float32(-0.5) * z * z
+            below = np.float32(-0.5) * z[row, b] * z[row, b]
             exponents[b] = LEAST if below < LEAST else below
         _exp(slope[row], exponents, power)
         for b in range(n):
-            z, e = x[row, b] + shift, slope[row, b]
-            t = np.float32(1) / (np.float32(1) + np.float32(0.3275911 * HALF_ROOT) * abs(z))
+            at, e = z[row, b], slope[row, b]
+            t = np.float32(1) / (np.float32(1) + np.float32(0.3275911 * HALF_ROOT) * abs(at))
             y = np.float32(1.061405429)
             y = y * t - np.float32(1.453152027)
             y = y * t + np.float32(1.421413741)
             y = y * t - np.float32(0.284496736)
             y = y * t + np.float32(0.254829592)
             tail = np.float32(0.5) * y * t * e
-            below = tail if z < np.float32(0) else np.float32(1) - tail
-            out[row, b] = z * below
-            slope[row, b] = below + z * e * np.float32(DENSITY)
+            below = tail if at < np.float32(0) else np.float32(1) - tail
+            out[row, b] = at * below
+            slope[row, b] = below + at * e * np.float32(DENSITY)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
-def _add_bias(x, bias, also):
-    """x += also + bias; x (features, n), also at least as wide."""
-    for f in range(x.shape[0]):
-        for b in range(x.shape[1]):
-            x[f, b] += also[f, b] + bias[f]
+def _begin(into, bias, also):
+    """into = also + bias; into (features, n), also at least as wide."""
+    for f in range(into.shape[0]):
+        for b in range(into.shape[1]):
+            into[f, b] = also[f, b] + bias[f]
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
 def _product(weight, x, into):
-    """into = weight @ x. Four rows of x, read once, serve four of the result: BLAS is slower for so few rows so long."""
-    if weight.shape[0] % 4 or weight.shape[1] % 4:
-        np.dot(weight, x, into)
+    """into += weight @ x. Four rows of x, read once, serve two of the result: BLAS is slower for so few rows so long."""
+    if weight.shape[0] % 2 or weight.shape[1] % 4:
+        into += np.dot(weight, x)
         return
-    into[:] = 0
-    for row in range(ZERO, np.uint64(weight.shape[0]), FOUR):
+    for row in range(ZERO, np.uint64(weight.shape[0]), TWO):
+        below = row + ONE
         for k in range(ZERO, np.uint64(weight.shape[1]), FOUR):
-            for n in range(np.uint64(x.shape[1])):
-                x0, x1, x2, x3 = x[k, n], x[k + ONE, n], x[k + TWO, n], x[k + THREE, n]
-                for at in range(row, row + FOUR):
-                    pair = weight[at, k] * x0 + weight[at, k + ONE] * x1
-                    into[at, n] += pair + weight[at, k + TWO] * x2 + weight[at, k + THREE] * x3
+            k1, k2, k3 = k + ONE, k + TWO, k + THREE
+            for b in range(np.uint64(x.shape[1])):
+                x0, x1, x2, x3 = x[k, b], x[k1, b], x[k2, b], x[k3, b]
+                into[row, b] += weight[row, k] * x0 + weight[row, k1] * x1 + weight[row, k2] * x2 + weight[row, k3] * x3
+                more = weight[below, k] * x0 + weight[below, k1] * x1
+                into[below, b] += more + weight[below, k2] * x2 + weight[below, k3] * x3
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
@@ -384,7 +383,7 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
     stack, layers, heads = entropy.shape
     width, n = kept.x.shape[2:]
     batch, size = n // tokens, width // heads
-    z, joined = np.empty((kept.active.shape[2], n), np.float32), np.empty((3 * width, width), np.float32)
+    hidden, joined = np.empty((kept.active.shape[2], n), np.float32), np.empty((3 * width, width), np.float32)
     normed = np.empty((width, n), np.float32)
     for s in range(stack):
         for i in range(layers):
@@ -401,11 +400,10 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
             if post:
                 x1, y1, c = _short(kept.y1[s, i], m), _short(kept.y1[s, i], m), _short(kept.c[s, i], m)
             _join(w.qk[s], w.vo[s], i, joined)
-            _product(joined, y, joint)
             for f in range(width):
-                joint[f] += w.b_qk[s, 2 * i, f]
-                joint[width + f] += w.b_qk[s, 2 * i + 1, f]
-                joint[2 * width + f] += w.b_vo[s, 2 * i, f]
+                joint[f], joint[width + f] = w.b_qk[s, 2 * i, f], w.b_qk[s, 2 * i + 1, f]
+                joint[2 * width + f] = w.b_vo[s, 2 * i, f]
+            _product(joined, y, joint)
             if qk:
                 raw = kept.raw[s, i]
                 raw[:] = joint[: 2 * width]
@@ -414,16 +412,19 @@ def blocks_forward(w, kept, result, entropy, largest, tokens, queries, scale, ca
                     _norm_forward(raw[at:to], w.gain_qk[s, of], w.shift_qk[s, of], joint[at:to], kept.moments_qk[s, i, h])
             rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p)
             _attention_forward(rows[0], rows[1], rows[2], entropy[s, i], largest[s, i], asked, tokens, scale, cap)
+            _begin(a, w.b_vo[s, 2 * i + 1], x)
             _product(w.vo[s, 2 * i + 1], mixed, a)
-            _add_bias(a, w.b_vo[s, 2 * i + 1], x)
             if post:
                 _norm_forward(a, w.gain1[s, i], w.shift1[s, i], x1, _short(moments1, m))
             if pre:
                 _norm_forward(x1, w.gain2[s, i], w.shift2[s, i], y1, moments2)
-            _product(w.up[s, i], y1, _short(z, m))
-            _gelu_forward(_short(z, m), w.b_up[s, i], active, _short(kept.slope[s, i], m))
+            z = _short(hidden, m)
+            for f in range(len(z)):
+                z[f] = w.b_up[s, i, f]
+            _product(w.up[s, i], y1, z)
+            _gelu(z, active, _short(kept.slope[s, i], m))
+            _begin(c, w.b_down[s, i], x1)
             _product(w.down[s, i], active, c)
-            _add_bias(c, w.b_down[s, i], x1)
             if post:
                 _norm_forward(c, w.gain2[s, i], w.shift2[s, i], into, moments2)
 
@@ -459,20 +460,25 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
                 _norm_backward(_short(kept.c[s, i], m), w.gain2[s, i], moments2, d_c, d_sum, d.gain2[s, i], d.shift2[s, i])
                 d_c = d_sum
             _product_backward(d_c, active, d.down[s, i], d.b_down[s, i])
+            d_z[:] = 0
             _product(np.ascontiguousarray(w.down[s, i].T), d_c, d_z)
             slope = _short(kept.slope[s, i], m)
             for f in range(hidden):
                 d_z[f] *= slope[f]
             _product_backward(d_z, y1, d.up[s, i], d.b_up[s, i])
+            up = np.ascontiguousarray(w.up[s, i].T)
             if pre:
-                _product(np.ascontiguousarray(w.up[s, i].T), d_z, d_y1)
+                d_y1[:] = 0
+                _product(up, d_z, d_y1)
                 _norm_backward(a, w.gain2[s, i], moments2, d_y1, d_x1, d.gain2[s, i], d.shift2[s, i])
+                d_x1 += d_c
             else:
-                _product(np.ascontiguousarray(w.up[s, i].T), d_z, d_x1)
-            d_x1 += d_c
+                d_x1[:] = d_c
+                _product(up, d_z, d_x1)
             if post:
                 _norm_backward(a, w.gain1[s, i], _short(moments1, m), d_x1, d_a, d.gain1[s, i], d.shift1[s, i])
             _product_backward(d_a, mixed, d.vo[s, 2 * i + 1], d.b_vo[s, 2 * i + 1])
+            d_mixed[:] = 0
             _product(np.ascontiguousarray(w.vo[s, 2 * i + 1].T), d_a, d_mixed)
             rows = (joint.reshape(-1, batch), mixed.reshape(-1, batch), p, d_mixed.reshape(-1, batch))
             to = d_joint.reshape(-1, batch)
@@ -495,12 +501,17 @@ def blocks_backward(w, kept, grad, d_x, d, heads, tokens, queries, scale, cap, p
                 d.qk[s, 2 * i, f], d.b_qk[s, 2 * i, f] = d_joined[f], d_bias[f]
                 d.qk[s, 2 * i + 1, f], d.b_qk[s, 2 * i + 1, f] = d_joined[width + f], d_bias[width + f]
                 d.vo[s, 2 * i, f], d.b_vo[s, 2 * i, f] = d_joined[2 * width + f], d_bias[2 * width + f]
+            transposed = np.ascontiguousarray(joined.T)
             if pre:
                 d_y = work[1]
-                _product(np.ascontiguousarray(joined.T), d_joint, d_y)
+                d_y[:] = 0
+                _product(transposed, d_joint, d_y)
                 _norm_backward(x, w.gain1[s, i], moments1, d_y, into, d.gain1[s, i], d.shift1[s, i])
+                for f in range(width):
+                    for b in range(m):
+                        into[f, b] += d_a[f, b]
             else:
-                _product(np.ascontiguousarray(joined.T), d_joint, into)
-            for f in range(width):
-                for b in range(m):
-                    into[f, b] += d_a[f, b]
+                for f in range(width):
+                    into[f, :m] = d_a[f]
+                    into[f, m:] = 0
+                _product(transposed, d_joint, into)

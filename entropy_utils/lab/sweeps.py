@@ -212,7 +212,9 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
         "distributed.scheduler.allowed-failures": 0,  # we count: dask counts a death against all that the worker was given
         "distributed.comm.timeouts.connect": START_S,
         "distributed.scheduler.worker-ttl": None,  # a run may keep its worker from answering as long as it likes
-        "distributed.worker.profile.enabled": False,  # nobody looks at it, and it wakes every process 100 times a second
+        "distributed.worker.profile.enabled": False,  # nobody looks at what dask measures of itself, and each of the three
+        "distributed.admin.tick.interval": "1s",  # would wake every process all the time
+        "distributed.admin.system-monitor.interval": "5s",
         "distributed.nanny.pre-spawn-environ": ONE_THREAD | KEEP_MEMORY,  # dask's own threshold doubles the time
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
