@@ -1,8 +1,8 @@
-"""One block of a stack of tiny transformers: the plain version, which states the equations, and a fast one for a CPU.
+"""The blocks of a stack of tiny transformers: the plain version, which states the equations, and a fast one for a CPU.
 
 Activations are (S, features, tokens x batch), the images last: a layer is one product from the left. With tensors of a
-whole stack in every operation, most of the time would go into fetching them from memory; `FastBlock` takes one model of the
-stack through the block after the other, so that what an operation needs is still in the cache from the one before.
+whole stack in every operation, most of the time would go into fetching them from memory; `FastBlocks` takes one model of the
+stack through all blocks after the other, so that what an operation needs is still in the cache from the one before.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The compiled parts of `stacked_block.FastBlock`: attention, LayerNorm and GELU of one model, the images along the last
-axis.
+"""The compiled parts of `stacked_block.FastBlocks`: attention, LayerNorm, products and GELU of one model after the other,
+the images along the last axis.
 
 A tiny model's attention is thousands of 17 x 8 matrices, too small for any matrix product to be fast. With the images of a
 batch last in memory, every multiplication acts on a whole row of images at once.
@@ -364,7 +364,7 @@ def _product_backward(grad, x, d_weight, d_bias):
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)
 def _short(rows, n):
-    """The first `n` numbers of every row of an array that has more room."""
+    """As many rows of `n` numbers in the memory of an array of longer ones: what the last block, of fewer queries, needs."""
     return rows.reshape(-1)[: len(rows) * n].reshape(len(rows), n)
 
 
