@@ -36,6 +36,7 @@ LINES = 20  # of progress at most, besides those of failed runs
 START_S = 600  # within which a local worker has to be there, however busy the machine
 ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+# Of glibc: memory that a step frees is there for the next one, also in the threads that runs are in.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_ARENA_MAX": "1"}
 PACKAGE = Path(entropy_utils.__file__).parent
 

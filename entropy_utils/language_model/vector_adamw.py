@@ -38,7 +38,7 @@ class VectorAdamW:
 
     @torch.no_grad()
     def undo(self, which: Tensor | None = None) -> None:
-        """Take the last update back: in all, or in the models `which` (S,) of weights (S, ...)."""
+        """Take the last update back, if there was one: in all, or in the models `which` (S,) of weights (S, ...)."""
         if which is None and self._vector is not None:
             self._vector.copy_(self._before)
         elif which is not None and which.any():
@@ -52,7 +52,7 @@ class VectorAdamW:
     @torch.no_grad()
     def _join(self, weights: list[Tensor]) -> None:
         self._vector = torch.cat([weight.flatten() for weight in weights])
-        self._gradient, self._before = torch.empty_like(self._vector), torch.empty_like(self._vector)
+        self._gradient, self._before = torch.empty_like(self._vector), self._vector.clone()
         self._mean, self._square = torch.zeros_like(self._vector), torch.zeros_like(self._vector)
         self._updates = torch.zeros((), device=self._vector.device)
         sizes = [weight.numel() for weight in weights]

@@ -182,10 +182,11 @@ def test_stable_rank_counts_equal_directions_and_weighs_the_others():
     assert found["top_l1"] == pytest.approx(1.5 / 17)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_seed_with_a_loss_that_is_not_finite_ends_with_its_last_good_weights(monkeypatch, value):
+@pytest.mark.parametrize(("step", "value"), [(4, math.nan), (4, math.inf), (0, math.nan)])
+def test_a_seed_with_a_loss_that_is_not_finite_ends_with_its_last_good_weights(monkeypatch, step, value):
     experiment = Training(**SMALL | {"steps": 8, "seeds": 3})
-    first, healthy, states = experiment.start(), [], []
+    first, healthy = experiment.start(), []
+    states = [first.state(1)] * 3
     for record in experiment.train(first):
         healthy.append(record)
         states.append(first.state(1))
@@ -193,21 +194,21 @@ def test_a_seed_with_a_loss_that_is_not_finite_ends_with_its_last_good_weights(m
 
     def broken(*arguments):
         calls.append(1)
-        return losses(*arguments) * torch.tensor([1.0, value if len(calls) == 5 else 1.0, 1.0])
+        return losses(*arguments) * torch.tensor([1.0, value if len(calls) == step + 1 else 1.0, 1.0])
 
     monkeypatch.setattr(training, "seed_losses", broken)
     stack = experiment.start()
     records = list(experiment.train(stack))
     ended = [record for record in records if record["diverged"]]
-    assert [(record["seed"], record["step"]) for record in ended] == [(1, 4)]
+    assert [(record["seed"], record["step"]) for record in ended] == [(1, step)]
     assert not math.isfinite(ended[0]["loss"])
     assert 0 <= ended[0]["accuracy"] <= 1
-    assert max(record["step"] for record in records if record["seed"] == 1) == 4
+    assert max(record["step"] for record in records if record["seed"] == 1) == step
     for seed in (0, 2):
         own = [record["loss"] for record in records if record["seed"] == seed]
         assert own == [record["loss"] for record in healthy if record["seed"] == seed]
     kept = stack.state(1)
-    for name, tensor in states[3 * 3].items():  # the weights that gave the loss of step 3
+    for name, tensor in states[3 * step].items():  # the weights that gave the loss before, or the start
         torch.testing.assert_close(kept[name], tensor, rtol=0, atol=0)
 
 

@@ -70,8 +70,10 @@ def test_an_update_is_undone_in_all_models_or_in_some(weights):
 
 @pytest.mark.parametrize("which", [None, torch.tensor([False, True])])
 def test_undoing_nothing_leaves_the_weights(weights, which):
-    before = [weight.detach().clone() for weight in weights]
-    VectorAdamW(weights, 0.1).undo(which)
+    before, vector = [weight.detach().clone() for weight in weights], VectorAdamW(weights, 0.1)
+    vector.undo(which)
+    vector.backward(loss_of(weights))
+    vector.undo(which)
     assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
 
 
