@@ -240,7 +240,8 @@ def _numbers(name, x):
     try:
         return np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: got {type(x).__name__} {str(x)[:40]!r}, allowed: an array of real numbers") from None
+        allowed = "an array of real numbers, a tensor on the CPU without gradient among them"
+        raise ValueError(f"{name}: got {type(x).__name__} {str(x)[:40]!r}, allowed: {allowed}") from None
 
 
 def _is_number(x):

@@ -19,7 +19,7 @@ from torch import Tensor
 from entropy_utils.lab.errors import ParameterError
 
 CACHED = 2**18  # logits per block on a CPU: 1 MiB in float32
-BUFFERED = 2**25  # and on an accelerator, where few large kernels are wanted
+BUFFERED = 2**24  # and on an accelerator, where few large kernels are wanted
 
 
 class AttentionRows(NamedTuple):

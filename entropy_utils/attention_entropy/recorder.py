@@ -36,12 +36,13 @@ MEASURES = ("entropy", "normalised", "minimum", "max_logit")
 ATEN = torch.ops.aten
 # the last of these, and the first of those: in inference mode nothing is decomposed
 SOFTMAX = {ATEN._softmax.default, ATEN._safe_softmax.default, ATEN.softmax.int}
+CUDNN = ATEN._scaled_dot_product_cudnn_attention.default
 FUSED = {  # place of the arguments mask and is_causal
     ATEN.scaled_dot_product_attention.default: (3, 5),
     ATEN._scaled_dot_product_flash_attention_for_cpu.default: (None, 4),
     ATEN._scaled_dot_product_flash_attention.default: (None, 4),
     ATEN._scaled_dot_product_efficient_attention.default: (3, 6),
-    ATEN._scaled_dot_product_cudnn_attention.default: (3, 6),
+    CUDNN: (3, 6),
 }
 
 
@@ -226,11 +227,17 @@ class _Watch(TorchDispatchMode):
         if func in SOFTMAX:
             self.recorder.softmax(args[0], args[1], found)
         elif func in FUSED:
-            at, causal_at = FUSED[func]
-            mask = args[at] if at and len(args) > at else kwargs.get("attn_mask")
-            causal = args[causal_at] if len(args) > causal_at else kwargs.get("is_causal", False)
-            self.recorder.fused(args[0], args[1], mask, causal, kwargs.get("scale"))
+            self.recorder.fused(args[0], args[1], *_mask_and_causal(func, args, kwargs), kwargs.get("scale"))
         return found
+
+
+def _mask_and_causal(func: Any, args: tuple, kwargs: dict) -> tuple[Tensor | None, bool]:
+    """The arguments mask and is_causal of one of the `FUSED`."""
+    at, causal_at = FUSED[func]
+    mask = args[at] if at and len(args) > at else kwargs.get("attn_mask")
+    if mask is not None and func is CUDNN:
+        mask = mask.masked_fill(mask <= -65504, -torch.inf)  # so torch writes False here, and no other number is as low
+    return mask, args[causal_at] if len(args) > causal_at else kwargs.get("is_causal", False)
 
 
 def _is_of_torch(module: nn.Module) -> bool:

@@ -59,30 +59,26 @@ def rescaled(matrix: Tensor, gamma: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 class _Rescaled(torch.autograd.Function):
-    """`rescaled` of (n, out, in), where v (n, out) and sigma (n, 1, 1) are known already, with its gradient by hand.
+    """`rescaled` of (n, out, in), with its gradient by hand; gamma and sigma are (n, 1, 1), u (n, 1, in), v (n, 1, out).
 
     With G the gradient of the new weight: d gamma = <G, W> / sigma, dW = gamma / sigma (G - <G, W> / sigma v u^T).
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(matrix, gamma, u, v, sigma):
-        return matrix * (gamma[:, None, None] / sigma)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
+    def forward(ctx, matrix, gamma, u, v, sigma):
+        scale = gamma / sigma
+        ctx.save_for_backward(matrix, gamma, u, v, sigma, scale)
+        return matrix * scale
 
     @staticmethod
     def backward(ctx, grad):
-        matrix, gamma, u, v, sigma = ctx.saved_tensors
+        matrix, gamma, u, v, sigma, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient of the gradient may be wanted, and W is in sigma too
-            sigma = v[:, None] @ matrix @ u[:, :, None]
-        scale = gamma[:, None, None] / sigma
+            sigma = v @ matrix @ u.mT
+            scale = gamma / sigma
         inner = (grad * matrix).sum((1, 2), keepdim=True) / sigma
-        along = v[:, :, None] * (inner * scale)
-        return (grad * scale).addcmul_(along, u[:, None], value=-1), inner[:, 0, 0], None, None, None
+        along = v.mT * (inner * scale)
+        return (grad * scale).addcmul_(along, u, value=-1), inner, None, None, None
 
 
 class SigmaReparam(nn.Module):
@@ -128,11 +124,12 @@ def sigma_weights(gains: Sequence[SigmaReparam], weights: Sequence[Tensor]) -> t
     first = weights[0]
     kind = torch.promote_types(first.dtype, torch.float32)
     with _full_precision(first.device):
-        matrix = torch.stack(weights) if len(weights) > 1 else first[None]  # a single one is not copied
-        matrix = matrix.flatten(2).to(kind)
+        matrix = torch.cat(weights) if len(weights) > 1 else first  # a single one is not copied
+        matrix = matrix.reshape(len(weights), len(first), -1).to(kind)
         gamma = torch.stack([gain._parameters["gamma"] for gain in gains]).to(kind)
         stored = [gain._buffers["u"] for gain in gains]
-        new, u = sigma_batch(matrix, gamma, torch.stack(stored).to(kind), gains[0].training)
+        u = torch.cat(stored).view(len(stored), -1).to(kind)
+        new, u = sigma_batch(matrix, gamma, u, gains[0].training)
         if gains[0].training:
             torch._foreach_copy_(stored, u.unbind())
     return new.to(first.dtype).view(-1, *first.shape).unbind()
@@ -143,15 +140,19 @@ def sigma_batch(matrix: Tensor, gamma: Tensor, u: Tensor, training: bool) -> tup
 
     Returns the new weights and the u to store.
     """
+    row = u.unsqueeze(1)
     with torch.no_grad():
-        v = torch.bmm(u[:, None], matrix.mT)  # as rows: batched products with columns are slow
+        v = torch.bmm(row, matrix.mT)  # as rows: batched products with columns are slow
         sigma = torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp_min_(EPSILON)
         v /= sigma
         if training:
             row = torch.bmm(v, matrix)
             sigma = torch.linalg.vector_norm(row, dim=2, keepdim=True).clamp_min_(EPSILON)  # v^T W u for the new u
-            u = (row / sigma)[:, 0]
-    return _Rescaled.apply(matrix, gamma, u, v[:, 0], sigma), u
+            row /= sigma
+    u = row.squeeze(1)
+    if training:
+        return _Rescaled.apply(matrix, gamma.view(-1, 1, 1), row, v, sigma), u
+    return rescaled(matrix, gamma, u, v.squeeze(1)), u  # torch.func goes through it
 
 
 class Together:
@@ -161,7 +162,8 @@ class Together:
     operations. After the forward they are on their own again, and so is a part of the model that is called directly.
     """
 
-    largest = 2**16  # entries; above it stacking costs more than it saves
+    largest = 2**22  # entries; a GPU waits for operations to be started, not for copies
+    largest_on_cpu = 2**16  # above it stacking costs more than it saves
 
     def __init__(self, model: nn.Module, layers: Iterable[tuple[nn.Module, str]]):
         self.rows: list[tuple] = []
@@ -189,8 +191,9 @@ class Together:
             return
         groups: dict[tuple, list[tuple]] = {}
         for layer, key, held, gain in self.rows:
-            if len(held._modules) == 1:
-                weight = held._parameters["original"]
+            weight = held._parameters["original"]
+            largest = self.largest_on_cpu if weight.device.type == "cpu" else self.largest
+            if len(held._modules) == 1 and weight.numel() <= largest:
                 alike = weight.shape, weight.dtype, weight.device, gain.training
                 groups.setdefault(alike, []).append((layer, key, gain, weight))
         for group in groups.values():

@@ -23,7 +23,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import nbformat
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +30,7 @@ import entropy_utils
 from entropy_utils.lab.catalogue import Catalogue, Notebook
 from entropy_utils.lab.claims import MIME, ClaimsTable, judge
 from entropy_utils.lab.errors import BrokenFile
+from entropy_utils.lab.quick_nbformat import nbformat
 
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "transformers", "datasets", "papermill", "ipykernel")
 DEFAULT_LIMIT_S = 600

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import re
 import signal
 import sys
@@ -38,6 +39,9 @@ ANSWER_S = 5  # within which a scheduler has to answer
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 # Of glibc: memory that a step frees is there for the next one, also in the threads that runs are in.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_ARENA_MAX": "1"}
+FORKS = sys.platform == "linux"  # elsewhere a fork is not safe, or there is none
+# Slow to import, and nobody edits them: what the caller has loaded of these, the workers to come share.
+SLOW = ("distributed", "pandas", "torch", "numba", "sklearn.datasets", "datasets", "transformers.modeling_utils")
 PACKAGE = Path(entropy_utils.__file__).parent
 
 
@@ -157,11 +161,14 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
     """The name of every run as it ends, with what `_run` returned or the exception that it ended with."""
     if not experiments:
         return
+    import cloudpickle
     from dask.system import CPU_COUNT
     from distributed import KilledWorker, as_completed
 
     waiting, names, tries = deque(experiments), {}, Counter()
+    variables = dict(os.environ) | ONE_THREAD | KEEP_MEMORY
     with _cluster(min(workers or CPU_COUNT, len(experiments))) as (client, local):
+        environment = variables if local else None
         running = as_completed(loop=client.loop)
         while waiting or running.count():
             free = waiting and running.count() < (local or math.inf)
@@ -171,7 +178,7 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
             if free and not ended:  # and no result: what ended is fetched before its worker gets another run
                 name = waiting.popleft()
                 tries[name] += 1
-                future = client.submit(_run, experiments[name], pure=False)
+                future = client.submit(_run, cloudpickle.dumps(experiments[name]), environment, pure=False)
                 names[future.key] = name
                 running.add(future)
             for future in ended:
@@ -198,7 +205,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     """
     import dask
     from distributed import Client, LocalCluster
-    from distributed.utils import silence_logging_cmgr
+    from distributed.utils import get_mp_context, silence_logging_cmgr
 
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         try:
@@ -217,27 +224,28 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
         "distributed.admin.tick.interval": "1s",  # would wake every process all the time
         "distributed.admin.system-monitor.interval": "5s",
         "distributed.nanny.pre-spawn-environ": ONE_THREAD | KEEP_MEMORY,  # dask's own threshold doubles the time
+        "distributed.worker.multiprocessing-method": "forkserver" if FORKS else "spawn",
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
     silent = logging.CRITICAL + 1
-    with (
-        _spawning(),
-        dask.config.set(settings),
-        silence_logging_cmgr(silent),  # outlasts the cluster: killed workers are complained about late
-        LocalCluster(
-            n_workers=0, threads_per_worker=1, memory_limit=0, silence_logs=silent, scheduler_kwargs=here
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        try:
-            cluster.scale(workers)
-            yield client, workers
-        finally:
-            for nanny in cluster.workers.values():
-                nanny.auto_restart = False
-                if nanny.pid:
-                    with suppress(ProcessLookupError):
-                        os.kill(nanny.pid, signal.SIGKILL)
+    with _spawning(), dask.config.set(settings), silence_logging_cmgr(silent):  # complaints about killed workers come late
+        if FORKS:
+            get_mp_context().set_forkserver_preload([name for name in SLOW if name in sys.modules])
+        with (
+            LocalCluster(
+                n_workers=0, threads_per_worker=1, memory_limit=0, silence_logs=silent, scheduler_kwargs=here
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            try:
+                cluster.scale(workers)
+                yield client, workers
+            finally:
+                for nanny in cluster.workers.values():
+                    nanny.auto_restart = False
+                    if nanny.pid:
+                        with suppress(ProcessLookupError):
+                            os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -260,12 +268,21 @@ def _spawning() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _run(experiment: Experiment) -> tuple[dict[str, Any], str]:
-    """In a worker: what the history of an experiment holds besides the experiment, and the hash of the code that ran it."""
+def _run(pickled: bytes, environment: dict[str, str] | None) -> tuple[dict[str, Any], str]:
+    """In a worker: what the history of an experiment holds besides the experiment, and the hash of the code that ran it.
+
+    `environment` are all variables of a local worker: the server that it was forked from knows those of the first sweep.
+    """
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     code = _code_at_start()
+    experiment = pickle.loads(pickled)
     os.environ.update(ONE_THREAD)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # its own, whatever was forked
     with suppress(OSError):  # Linux: the peak memory of this run, not of an earlier one in this process
         Path("/proc/self/clear_refs").write_text("5")
     history = vars(collect(experiment, progress=False))

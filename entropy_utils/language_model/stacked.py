@@ -146,7 +146,8 @@ class StackedLlama(nn.Module):
         group, length = responses.shape[2:]
         layout = Branches(prompts.shape[-1], group, length - 1)
         packed = torch.cat([prompts, responses[..., :-1].transpose(2, 3).flatten(2)], -1)
-        logits = self(packed, layout.positions(), layout.visible(), start=layout.prompt - 1)
+        where = layout.positions().to(packed.device), layout.visible().to(packed.device)
+        logits = self(packed, *where, start=layout.prompt - 1)
         first, later = logits[:, :, :1], logits[:, :, 1:].unflatten(2, (length - 1, group))
         first = first.unsqueeze(3).expand(-1, -1, -1, group, -1)
         return torch.cat([first, later], 2).transpose(2, 3)
@@ -161,7 +162,8 @@ class StackedLlama(nn.Module):
         """
         group = 1 if uniform is None else uniform.shape[2]
         layout, cache = Branches(prompts.shape[-1], group, length - 1), Cache()
-        positions, visible, start = layout.positions(), layout.visible(), layout.prompt
+        positions, visible = layout.positions().to(prompts.device), layout.visible().to(prompts.device)
+        start = layout.prompt
         logits = self(prompts, positions[:start], visible[:start, :start], cache, start - 1).expand(-1, -1, group, -1)
         tokens, seen = [], [logits]
         for step in range(length):

@@ -138,6 +138,6 @@ def agreement(estimate: Tensor, truth: Tensor) -> dict[str, float]:
     """Pearson and Spearman correlation of two vectors, and the share of entries of equal sign."""
     return {
         "pearson": torch.corrcoef(torch.stack([estimate, truth]))[0, 1].item(),
-        "spearman": float(spearmanr(estimate, truth).statistic),
+        "spearman": float(spearmanr(estimate.cpu(), truth.cpu()).statistic),
         "sign_accuracy": (estimate.sign() == truth.sign()).double().mean().item(),
     }

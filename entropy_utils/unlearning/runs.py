@@ -198,5 +198,6 @@ def stored_mass(base: Unlearning, top: int) -> np.ndarray:
     """What the `top` most probable tokens of the full models hold at every answer token to forget, (S, tokens)."""
     corpus, tokenizer = base.texts()
     batch = encode_split(tokenizer, corpus["forget"])
-    p = base.models("full")(batch["input_ids"])[:, :, :-1].softmax(-1)
-    return p.topk(top, -1).values.sum(-1)[:, answer_targets(batch["labels"])[1]].numpy()
+    models = base.models("full")
+    p = models(batch["input_ids"].to(next(models.parameters()).device))[:, :, :-1].softmax(-1)
+    return p.topk(top, -1).values.sum(-1).cpu()[:, answer_targets(batch["labels"])[1]].numpy()

@@ -1,13 +1,17 @@
 """`sweep`: what `collect` gives, side by side; killed workers, failures, interrupts and resumed sweeps lose nothing."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from hypothesis import given, settings
@@ -89,6 +93,22 @@ def test_the_lab_and_an_empty_sweep_load_no_dask():
 # runs of a sweep
 
 
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The workers of a process: spawned by it or forked from its server."""
+    family = process.children(recursive=True)
+    lines = {}
+    for one in family:
+        with suppress(psutil.Error):
+            lines[one.pid] = " ".join(one.cmdline())
+    servers = {one.pid for one in process.children() if "forkserver" in lines.get(one.pid, "")}
+    found = []
+    for one in family:
+        with suppress(psutil.Error):
+            if one.ppid() in servers or "spawn_main" in lines.get(one.pid, ""):
+                found.append(one)
+    return found
+
+
 class Threaded(TabularAscent):
     """Tells how many threads libraries may start, and whether the allocator is told to give memory back at once."""
 
@@ -101,7 +121,7 @@ class Threaded(TabularAscent):
 def test_it_gives_what_collect_gives_in_the_order_given_and_leaves_the_process_as_it_was(capfd):
     experiments = {name: Threaded(seed=seed, **SMALL) for name, seed in (("b", 2), ("a", 1), ("c", 3))}
     main = dict(vars(sys.modules["__main__"]))
-    before, children = dict(os.environ), psutil.Process().children(recursive=True)
+    before = dict(os.environ)
     histories = lab.sweep(experiments, workers=2)
     assert list(histories) == ["b", "a", "c"]
     for name, experiment in experiments.items():
@@ -114,8 +134,7 @@ def test_it_gives_what_collect_gives_in_the_order_given_and_leaves_the_process_a
         assert 2**24 < histories[name].peak_memory_bytes < 2**31
     assert dict(os.environ) == before
     assert dict(vars(sys.modules["__main__"])) == main
-    left = set(psutil.Process().children(recursive=True)) - set(children)
-    assert not [child for child in left if "spawn_main" in " ".join(child.cmdline())]
+    assert psutil.wait_procs(workers_of(psutil.Process()), timeout=30)[1] == []
     out, err = capfd.readouterr()
     assert [line.split(" s (")[1].split(",")[0].rstrip(")") for line in out.splitlines()] == ["1 of 3", "2 of 3", "3 of 3"]
     assert err == ""
@@ -142,6 +161,45 @@ class Deadly(Toy):
         if Path(self.log).read_text().split().count(self.name) <= self.kills:
             os.kill(os.getpid(), signal.SIGKILL)
         yield from super().run()
+
+
+class Told(Toy):
+    """What a run finds of the process that started the sweep."""
+
+    def run(self):
+        found = [os.environ.get(name) for name in ("ENTROPY_TOLD", "OMP_NUM_THREADS")]
+        yield {"told": found[0], "threads": found[1], "folder": os.getcwd(), "drawn": np.random.rand()}  # noqa: NPY002
+
+
+def test_runs_know_the_variables_and_the_code_of_now(tmp_path, monkeypatch):
+    """And not those of the first sweep, from whose server all workers are forked."""
+
+    def told():
+        return pd.concat(one.records for one in lab.sweep(Told, seeds=range(2), workers=2).values())
+
+    monkeypatch.setenv("ENTROPY_TOLD", "once")
+    assert list(told()["told"]) == ["once", "once"]
+    monkeypatch.setenv("ENTROPY_TOLD", "again")
+    monkeypatch.chdir(tmp_path)
+    found = told()
+    assert list(found["told"]) == ["again", "again"]
+    assert set(found["threads"]) == {"1"}
+    assert set(found["folder"]) == {str(tmp_path)}
+    assert found["drawn"].nunique() == 2
+    monkeypatch.delenv("ENTROPY_TOLD")
+    assert list(told()["told"]) == [None, None]
+
+    monkeypatch.syspath_prepend(tmp_path)
+    for number in (1, 2):
+        (tmp_path / "edited_experiment.py").write_text(f"""
+from tests.lab.toy import Toy
+class Edited(Toy):
+    def run(self):
+        yield {{"number": {number}{" " * number}}}
+""")
+        sys.modules.pop("edited_experiment", None)
+        (history,) = lab.sweep({"one": importlib.import_module("edited_experiment").Edited()}).values()
+        assert list(history.records["number"]) == [number]
 
 
 def test_killed_workers_and_errors_cost_no_other_run(tmp_path, capfd):
@@ -240,7 +298,7 @@ def script(tmp_path, text: str, **more) -> subprocess.Popen:
 def spawned(process: subprocess.Popen, number: int) -> list[psutil.Process]:
     """The workers of a process, once there are as many as asked for."""
     me = psutil.Process(process.pid)
-    while len(workers := [c for c in me.children() if "spawn_main" in " ".join(c.cmdline())]) < number:
+    while len(workers := workers_of(me)) < number:
         assert process.poll() is None
         time.sleep(0.1)
     return workers

@@ -41,4 +41,4 @@ def undial_target(log_p: Tensor, tokens: Tensor, beta: float | Tensor) -> Tensor
     beta: a number, or one per distribution (...).
     """
     lowered = torch.zeros_like(log_p).scatter(-1, tokens.unsqueeze(-1), 1.0)
-    return (log_p - lowered * torch.as_tensor(beta, dtype=log_p.dtype).unsqueeze(-1)).log_softmax(-1)
+    return (log_p - lowered * torch.as_tensor(beta, dtype=log_p.dtype, device=log_p.device).unsqueeze(-1)).log_softmax(-1)
