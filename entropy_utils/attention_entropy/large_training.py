@@ -42,7 +42,7 @@ class LargeTraining(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {"steps": 3},
         "laptop": {},
-        "gpu": VIT_S | {"steps": 3000, "evaluate_every": 500, "exam": 360},
+        "gpu": VIT_S | {"steps": 1000, "evaluate_every": 250, "exam": 360},
         "hub": VIT_S | {"steps": 5850, "evaluate_every": 195, "exam": 10_000, "dataset": "uoft-cs/cifar100"},  # 30 epochs
     }
 

@@ -17,6 +17,8 @@ result back into plain weights. Things to know before training:
 
 from __future__ import annotations
 
+import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -24,6 +26,7 @@ from fnmatch import fnmatch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from entropy_utils.lab.errors import ParameterError
@@ -120,19 +123,32 @@ class SigmaReparam(nn.Module):
 
 
 def sigma_weights(gains: Sequence[SigmaReparam], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """What parametrizations in one mode make of weights of one shape and dtype, as one batch."""
-    first = weights[0]
+    """What parametrizations in one mode make of weights of one dtype, as one batch.
+
+    All have the shape of the first; or else they are smaller matrices, which zeros fill up: sigma stays what it is.
+    """
+    first, training = weights[0], gains[0].training
     kind = torch.promote_types(first.dtype, torch.float32)
+    odd = [number for number, weight in enumerate(weights) if weight.shape != first.shape]
+    full, stored = list(weights), [gain._buffers["u"] for gain in gains]
+    kept = list(stored)
+    for number in odd:
+        less = [whole - part for whole, part in zip(first.shape, weights[number].shape, strict=True)]
+        full[number], kept[number] = F.pad(weights[number], (0, less[1], 0, less[0])), F.pad(stored[number], (0, less[1]))
     with _full_precision(first.device):
-        matrix = torch.cat(weights) if len(weights) > 1 else first  # a single one is not copied
-        matrix = matrix.reshape(len(weights), len(first), -1).to(kind)
-        gamma = torch.stack([gain._parameters["gamma"] for gain in gains]).to(kind)
-        stored = [gain._buffers["u"] for gain in gains]
-        u = torch.cat(stored).view(len(stored), -1).to(kind)
-        new, u = sigma_batch(matrix, gamma, u, gains[0].training)
-        if gains[0].training:
-            torch._foreach_copy_(stored, u.unbind())
-    return new.to(first.dtype).view(-1, *first.shape).unbind()
+        matrix = torch.cat(full) if len(full) > 1 else first  # a single one is not copied
+        matrix = matrix.reshape(len(full), first.shape[0], -1)
+        gamma, u = torch.stack([gain._parameters["gamma"] for gain in gains]), torch.cat(kept).view(len(kept), -1)
+        if first.dtype != kind:
+            matrix, gamma, u = matrix.to(kind), gamma.to(kind), u.to(kind)
+        new, u = sigma_batch(matrix, gamma, u, training)
+        found, rows = list(new.to(first.dtype).view(-1, *first.shape).unbind()), list(u.unbind())
+        for number in odd:
+            size = weights[number].shape
+            found[number], rows[number] = found[number][: size[0], : size[1]], rows[number][: size[1]]
+        if training:
+            torch._foreach_copy_(stored, rows)
+    return tuple(found)
 
 
 def sigma_batch(matrix: Tensor, gamma: Tensor, u: Tensor, training: bool) -> tuple[Tensor, Tensor]:
@@ -196,6 +212,10 @@ class Together:
             if len(held._modules) == 1 and weight.numel() <= largest:
                 alike = weight.shape, weight.dtype, weight.device, gain.training
                 groups.setdefault(alike, []).append((layer, key, gain, weight))
+        for alone in [alike for alike, group in groups.items() if len(group) == 1]:
+            larger = [other for other, group in groups.items() if len(group) > 1 and _fits(alone, other)]
+            if larger:
+                groups[min(larger, key=lambda alike: math.prod(alike[0]))] += groups.pop(alone)
         for group in groups.values():
             layers, keys, gains, weights = zip(*group, strict=True)
             for layer, key, weight in zip(layers, keys, sigma_weights(gains, weights), strict=True):
@@ -205,6 +225,11 @@ class Together:
         """Forget all."""
         for layer, key, *_ in self.rows:
             layer.__dict__.pop(key, None)
+
+
+def _fits(one: tuple, other: tuple) -> bool:
+    """Whether a group's matrices fit into those of another; groups are (shape, dtype, device, mode)."""
+    return one[1:] == other[1:] and len(one[0]) == len(other[0]) == 2 and all(map(operator.le, one[0], other[0]))
 
 
 def _offer_ready(layer: nn.Module, tensor: str) -> None:

@@ -41,7 +41,7 @@ class Training(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {"lr": 3e-2, "std": 0.5, "steps": 60, "seeds": 2},
         "laptop": {},
-        "gpu": {"width": 128, "heads": 8, "layers": 8, "batch": 256, "steps": 2000, "seeds": 8, "std": 0.088, "every": 5,
+        "gpu": {"width": 128, "heads": 8, "layers": 8, "batch": 256, "steps": 600, "seeds": 8, "std": 0.088, "every": 5,
                 "device": "auto"},
     }  # fmt: skip
 

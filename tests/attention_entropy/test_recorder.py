@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from entropy_utils.attention_entropy.entropy import attention_entropy, effective_rank, normalised
-from entropy_utils.attention_entropy.recorder import AttentionRecorder
+from entropy_utils.attention_entropy.recorder import CUDNN, AttentionRecorder, _mask_and_causal
 
 IDS = torch.randint(1, 50, (3, 10), generator=torch.Generator().manual_seed(0))
 RIGHT, LEFT = torch.ones(2, 3, 10, dtype=torch.long)
@@ -345,3 +345,14 @@ def test_wrong_arguments():
     recorder = AttentionRecorder(gpt2()).attach()
     with pytest.raises(ValueError, match="not attached yet"):
         recorder.attach()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_number_that_cudnn_is_given_for_a_hidden_key(dtype):
+    """torch writes -65504 where a boolean mask is False, which is far above what stands for a hidden key elsewhere."""
+    q = torch.zeros(1, 1, 2, 8, dtype=dtype)
+    bias = torch.tensor([[0.0, -65504.0], [-3.0, 0.0]], dtype=dtype)[None, None]
+    mask, causal = _mask_and_causal(CUDNN, (q, q, q, bias, False), {})
+    assert mask.isneginf().tolist() == [[[[False, True], [False, False]]]]
+    assert causal is False
+    assert _mask_and_causal(CUDNN, (q, q, q, None, False, 0.0, True), {}) == (None, True)

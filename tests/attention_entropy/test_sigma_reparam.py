@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 
+from entropy_utils.attention_entropy import sigma_reparam
 from entropy_utils.attention_entropy.sigma_reparam import (
     SigmaReparam,
     fold,
@@ -273,6 +274,18 @@ def test_a_model_in_one_batch_equals_its_layers_alone(double):
     with parametrize.cached():
         expected = alone(x)
     assert torch.allclose(model(x), expected, atol=atol)
+
+
+def test_large_layers_are_on_their_own_on_a_cpu_and_small_odd_ones_join_the_others(monkeypatch):
+    model = reparametrize(nn.Sequential(nn.Linear(7, 300), nn.Linear(300, 300), nn.Linear(300, 300), nn.Linear(300, 2)))
+    batches, batch = [], sigma_reparam.sigma_batch
+    monkeypatch.setattr(sigma_reparam, "sigma_batch", lambda W, *rest: batches.append(tuple(W.shape)) or batch(W, *rest))
+    model(torch.zeros(1, 7))
+    assert sorted(batches) == [(1, 2, 300), (1, 300, 7), (1, 300, 300), (1, 300, 300)]
+    batches.clear()
+    monkeypatch.setattr(sigma_reparam.Together, "largest_on_cpu", 300**2)
+    model(torch.zeros(1, 7))
+    assert batches == [(4, 300, 300)]
 
 
 def test_gradient_checkpointing_on_its_own_layers():
