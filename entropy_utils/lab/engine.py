@@ -40,6 +40,7 @@ class Engine(NBClientEngine):
             log=logger,
             log_output=log_output,
             coalesce_streams=True,
+            shutdown_kernel="immediate",  # all outputs are here; a kernel with children takes seconds to end by itself
         ).execute()
 
 

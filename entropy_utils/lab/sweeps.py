@@ -22,6 +22,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_ARENA_MAX": "1"}
 FORKS = sys.platform == "linux"  # elsewhere a fork is not safe, or there is none
 # Slow to import, and nobody edits them: what the caller has loaded of these, the workers to come share.
-SLOW = ("distributed", "pandas", "torch", "numba", "sklearn.datasets", "datasets", "transformers.modeling_utils")
+SLOW = ("distributed", "pandas", "torch", "numba", "sklearn.datasets", "datasets", "transformers")
 PACKAGE = Path(entropy_utils.__file__).parent
 
 
@@ -161,12 +162,14 @@ def _run_all(experiments: Mapping[str, Experiment], workers: int | None) -> Iter
     """The name of every run as it ends, with what `_run` returned or the exception that it ended with."""
     if not experiments:
         return
+    variables = dict(os.environ) | ONE_THREAD | KEEP_MEMORY
+    if FORKS and not os.environ.get("DASK_SCHEDULER_ADDRESS"):
+        _start_server()  # it loads libraries while we load dask
     import cloudpickle
     from dask.system import CPU_COUNT
     from distributed import KilledWorker, as_completed
 
     waiting, names, tries = deque(experiments), {}, Counter()
-    variables = dict(os.environ) | ONE_THREAD | KEEP_MEMORY
     with _cluster(min(workers or CPU_COUNT, len(experiments))) as (client, local):
         environment = variables if local else None
         running = as_completed(loop=client.loop)
@@ -205,7 +208,7 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     """
     import dask
     from distributed import Client, LocalCluster
-    from distributed.utils import get_mp_context, silence_logging_cmgr
+    from distributed.utils import silence_logging_cmgr
 
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         try:
@@ -228,24 +231,32 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
     }
     here = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a port that nobody else has, and no dashboard on it
     silent = logging.CRITICAL + 1
-    with _spawning(), dask.config.set(settings), silence_logging_cmgr(silent):  # complaints about killed workers come late
-        if FORKS:
-            get_mp_context().set_forkserver_preload([name for name in SLOW if name in sys.modules])
-        with (
-            LocalCluster(
-                n_workers=0, threads_per_worker=1, memory_limit=0, silence_logs=silent, scheduler_kwargs=here
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            try:
-                cluster.scale(workers)
-                yield client, workers
-            finally:
-                for nanny in cluster.workers.values():
-                    nanny.auto_restart = False
-                    if nanny.pid:
-                        with suppress(ProcessLookupError):
-                            os.kill(nanny.pid, signal.SIGKILL)
+    with (
+        _spawning(),
+        dask.config.set(settings),
+        silence_logging_cmgr(silent),  # outlasts the cluster: killed workers are complained about late
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, memory_limit=0, silence_logs=silent, scheduler_kwargs=here
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        try:
+            cluster.scale(workers)
+            yield client, workers
+        finally:
+            for nanny in cluster.workers.values():
+                nanny.auto_restart = False
+                if nanny.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(nanny.pid, signal.SIGKILL)
+
+
+def _start_server() -> None:
+    """Start the process that local workers are forked from, if it is not there yet. It stays as long as this one."""
+    with _spawning():
+        os.environ.update(KEEP_MEMORY)  # glibc reads it when a program starts
+        forkserver.set_forkserver_preload([name for name in SLOW if name in sys.modules or name == "distributed"])
+        forkserver.ensure_running()
 
 
 @contextmanager

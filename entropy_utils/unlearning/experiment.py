@@ -38,7 +38,7 @@ class Learning(Experiment):
     profiles: ClassVar[dict[str, dict]] = {
         "smoke": {
             "forget": 2, "retain": 10, "holdout": 2, "real_authors": 4, "replicas": 2,
-            "memory": {"hidden": 48, "steps": 90, "batch": 32, "lr": 5e-3},
+            "memory": {"hidden": 48, "steps": 180, "batch": 32, "lr": 5e-3},
         },
         "laptop": {},
         "gpu": {
@@ -89,7 +89,7 @@ class Unlearning(Learning):
     """
 
     profiles: ClassVar[dict[str, dict]] = {
-        "smoke": {**Learning.profiles["smoke"], "steps": 30, "every": 15},
+        "smoke": {**Learning.profiles["smoke"], "steps": 40, "every": 20},
         "laptop": {},
         "gpu": {**Learning.profiles["gpu"], "steps": 2000, "every": 250},
     }

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
@@ -57,15 +58,22 @@ class Memory(Parameters):
             raise ValueError(f"hidden {self.hidden} and heads {self.heads}: allowed is a hidden that is a multiple of heads")
         return self
 
+    def shape(self, vocabulary: int) -> SimpleNamespace:
+        """What a `GPT2Config` says that a `StackedGPT2` needs; loading that class takes more than a second."""
+        return SimpleNamespace(
+            model_type="gpt2", vocab_size=vocabulary, n_positions=self.positions, max_position_embeddings=self.positions,
+            n_embd=self.hidden, n_layer=self.layers, n_head=self.heads, layer_norm_epsilon=1e-5,
+            initializer_range=0.4 / self.hidden**0.5, activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0,
+            attn_pdrop=0.0, tie_word_embeddings=False,
+        )  # fmt: skip
+
     def config(self, vocabulary: int) -> GPT2Config:
-        """The shape of the model, without loading the model's code."""
+        """The same, for transformers."""
         from transformers import GPT2Config
 
-        return GPT2Config(
-            vocab_size=vocabulary, n_positions=self.positions, n_embd=self.hidden, n_layer=self.layers, n_head=self.heads,
-            activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False,
-            initializer_range=0.4 / self.hidden**0.5, bos_token_id=None, eos_token_id=1, pad_token_id=0,
-        )  # fmt: skip
+        shape = vars(self.shape(vocabulary))
+        del shape["model_type"], shape["max_position_embeddings"]
+        return GPT2Config(**shape, bos_token_id=None, eos_token_id=1, pad_token_id=0)
 
     def model(self, vocabulary: int, seed: int) -> GPT2LMHeadModel:
         """The untrained model of one seed; the global random state is left as it was."""
@@ -75,6 +83,37 @@ class Memory(Parameters):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return GPT2LMHeadModel(config).float()
+
+    def first_weights(self, vocabulary: int, seed: int) -> dict[str, Tensor]:
+        """The state dict of `model`, drawn here: loading transformers' own code of it takes three seconds.
+
+        It draws every weight twice, as a layer is made and as the model begins, and the first numbers are thrown away.
+        """
+        shape, generator = self.shape(vocabulary), torch.Generator().manual_seed(seed)
+        width, std = shape.n_embd, shape.initializer_range
+
+        def drawn(*size: int, std: float = std) -> Tensor:
+            return torch.empty(size).normal_(0, std, generator=generator)
+
+        tables = {"wte": (vocabulary, width), "wpe": (shape.n_positions, width)}
+        layer = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
+        layer |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
+        for size in (*tables.values(), *shape.n_layer * tuple(layer.values())):
+            drawn(*size)
+        state = {f"transformer.{name}.weight": drawn(*size) for name, size in tables.items()}
+        norms = ["transformer.ln_f"]
+        for number in range(shape.n_layer):
+            block = f"transformer.h.{number}"
+            norms += [f"{block}.ln_1", f"{block}.ln_2"]
+            for name, (rows, columns) in layer.items():
+                weight = drawn(rows, columns)
+                if name.endswith("c_proj"):  # smaller where it adds to the residual stream
+                    weight = drawn(rows, columns, std=std / (2 * shape.n_layer) ** 0.5)
+                state |= {f"{block}.{name}.weight": weight, f"{block}.{name}.bias": torch.zeros(columns)}
+        for norm in norms:
+            state |= {f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
+        torch.empty(vocabulary, width).uniform_(generator=generator)
+        return state | {"lm_head.weight": drawn(vocabulary, width)}
 
     def rate(self, step: int) -> float:
         """Learning rate of update `step` of 0, 1, ...: 50 updates of warm-up, flat up to 60 %, then down to 5 %."""
@@ -87,8 +126,8 @@ class Memory(Parameters):
 
         `Diverged` names the seeds whose weights are no finite numbers, looked at every 50 updates and at the end.
         """
-        models = [self.model(vocabulary, seed) for seed in seeds]
-        stack = StackedGPT2(models[0].config, [model.state_dict() for model in models]).to(device)
+        states = [self.first_weights(vocabulary, seed) for seed in seeds]
+        stack = StackedGPT2(self.shape(vocabulary), states).to(device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         ids, lengths = texts["input_ids"], texts["attention_mask"].sum(-1)
         at, answers = answer_places(texts["labels"])
@@ -141,7 +180,7 @@ def memorised(
         return [trained.state(replica) for replica in range(len(missing))]
 
     states = kept_states("memory", {seed: f"{knowledge}-{seed}-{_key(memory, batch, seed)}" for seed in seeds}, train)
-    return StackedGPT2(memory.config(len(tokenizer)), [states[seed] for seed in seeds]).to(device)
+    return StackedGPT2(memory.shape(len(tokenizer)), [states[seed] for seed in seeds]).to(device)
 
 
 @cache

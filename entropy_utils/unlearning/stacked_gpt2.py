@@ -28,7 +28,7 @@ class StackedGPT2(nn.Module):
     """S GPT-2 models without dropout, every weight with a leading axis S; models never see each other."""
 
     def __init__(self, config: GPT2Config, states: Sequence[Mapping[str, Tensor]]):
-        """config: that of each model; states: one state dict of a `GPT2LMHeadModel` per model."""
+        """config: that of each model, or what has its fields (`Memory.shape`); states: a `GPT2LMHeadModel`'s of each."""
         super().__init__()
         plain = config.model_type == "gpt2" and config.activation_function in ACTIVATIONS
         if not plain or config.resid_pdrop or config.embd_pdrop or config.attn_pdrop or config.tie_word_embeddings:

@@ -26,6 +26,14 @@ def batches(texts):
     return {name: encode_split(tokenizer, corpus[name]) for name in ("forget", "retain")}
 
 
+@pytest.mark.parametrize("memory", [Memory(), Memory(hidden=40, layers=3, heads=5, positions=9)])
+def test_first_weights_are_those_of_the_model(memory):
+    found, expected = memory.first_weights(57, 7), memory.model(57, 7).state_dict()
+    assert set(found) == set(expected)
+    for name, weight in expected.items():
+        assert torch.equal(found[name], weight), name
+
+
 @pytest.fixture(scope="module")
 def stack(texts):
     models = [SMALL.model(len(texts[1]), seed) for seed in (3, 8)]
