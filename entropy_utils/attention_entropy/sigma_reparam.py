@@ -174,8 +174,9 @@ def sigma_batch(matrix: Tensor, gamma: Tensor, u: Tensor, training: bool) -> tup
 class Together:
     """Computes the small weights of a model that have one shape in one batch, when the model's forward starts.
 
-    The layers find their weight ready; the numbers are those of each layer alone, without the cost of many tiny
-    operations. After the forward they are on their own again, and so is a part of the model that is called directly.
+    A matrix whose shape no other has joins larger ones. The layers find their weight ready; the numbers are those of each
+    layer alone, without the cost of many tiny operations. After the forward they are on their own again, and so is a part
+    of the model that is called directly.
     """
 
     largest = 2**22  # entries; a GPU waits for operations to be started, not for copies
