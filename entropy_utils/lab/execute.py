@@ -183,9 +183,9 @@ def limit_s(notebook: Notebook, profile: str) -> int:
     return math.ceil(limits.get(profile, max(limits.values(), default=DEFAULT_LIMIT_S)))
 
 
-def execute(notebook: Notebook, source: Path, out: Path, profile: str, seed: int) -> RunCard:
+def execute(notebook: Notebook, source: Path, out: Path, profile: str, seed: int, jobs: int = 1) -> RunCard:
     """Execute a notebook with papermill and leave its copy, its claims and its card in `out`. Never raises for what
-    goes wrong inside the notebook: the card says so.
+    goes wrong inside the notebook: the card says so. Of `jobs` notebooks at a time each may take `jobs` times as long.
     """
     import papermill
 
@@ -203,7 +203,7 @@ def execute(notebook: Notebook, source: Path, out: Path, profile: str, seed: int
                 str(partial).replace("{", "{{").replace("}", "}}"),
                 parameters={"profile": profile, "seed": seed},
                 engine_name=engine.NAME,
-                execution_timeout=limit_s(notebook, profile),
+                execution_timeout=jobs * limit_s(notebook, profile),
                 iopub_timeout=60,
                 progress_bar=False,
                 cwd=str(source.resolve().parent),
@@ -266,4 +266,4 @@ def device_of(nb: nbformat.NotebookNode, id: str) -> str:
 if __name__ == "__main__":
     job = json.loads(sys.argv[1])
     entry = Catalogue.load(job["collection"]).notebook(job["notebook"])
-    execute(entry, Path(job["source"]), Path(job["out"]), job["profile"], job["seed"])
+    execute(entry, Path(job["source"]), Path(job["out"]), job["profile"], job["seed"], job["jobs"])

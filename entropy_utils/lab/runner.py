@@ -130,7 +130,7 @@ class Runner:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     notebook = waiting.pop(0)
-                    running.append((notebook, self._start(notebook)))
+                    running.append((notebook, self._start(notebook, jobs)))
                     say(console, f"{notebook.id}: started")
                 time.sleep(0.1)
                 for pair in [pair for pair in running if pair[1].poll() is not None]:
@@ -139,7 +139,7 @@ class Runner:
         finally:
             stop([worker for _, worker in running])
 
-    def _start(self, notebook: Notebook) -> subprocess.Popen:
+    def _start(self, notebook: Notebook, jobs: int) -> subprocess.Popen:
         job = {
             "collection": str(self.collection),
             "notebook": notebook.id,
@@ -147,6 +147,7 @@ class Runner:
             "out": str(self.out),
             "profile": self.profile,
             "seed": self.seed,
+            "jobs": jobs,
         }
         offline = {} if self.profile == "hub" else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
         self.out.mkdir(parents=True, exist_ok=True)

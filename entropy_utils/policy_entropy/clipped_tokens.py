@@ -32,7 +32,7 @@ class ClippedTokens(GRPO):
         share: of all trained tokens; largest, high (99th percentile), mean: of the probabilities that the clipped
         tokens were sampled with, None where there are none.
         """
-        task, policy, method = TASKS[self.task](), self.warmed_up(), self.intervention
+        task, policy, method = TASKS[self.task](), self.policies(), self.intervention
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer]
         optimizer = kind(policy.parameters(), lr=self.lr, weight_decay=0.0)

@@ -77,10 +77,14 @@ class GRPO(Experiment):
 
     def run(self) -> Iterator[Record]:
         """Warm up (or load what is kept), then train; see `train` for the records."""
-        yield from self.train(self.warmed_up())
+        yield from self.train(self.policies())
 
     def warmed_up(self) -> StackedLlama:
-        """The stack of policies that training starts from."""
+        """The stack of policies that training starts from, on the CPU: to look at."""
+        return self.policies().cpu()
+
+    def policies(self) -> StackedLlama:
+        """The same on the device that they are trained on."""
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         return warm_policy(self.warm_up, TASKS[self.task](), self.seeds, device)
 

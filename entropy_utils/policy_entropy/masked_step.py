@@ -47,7 +47,7 @@ class MaskedStep(Experiment):
         """Records: seed, batch, left_out, share, entropy_change (nats, mean over the states of the kept groups)."""
         same = {name: getattr(self, name) for name in ("seed", "replicas", "warm_up", "device")}
         task, start = TASKS["noisy_lookup"](), GRPO(task="noisy_lookup", **same)
-        policy, seeds = start.warmed_up(), start.seeds
+        policy, seeds = start.policies(), start.seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)

@@ -53,7 +53,7 @@ class OneStepContest(Experiment):
         """
         same = {name: getattr(self, name) for name in ("task", "seed", "replicas", "warm_up", "device")}
         task, start = TASKS[self.task](), GRPO(**same)
-        policy = start.warmed_up()
+        policy = start.policies()
         generators = [torch.Generator().manual_seed(seed) for seed in start.seeds]
         for batch in range(self.batches):
             rollout = sample_rollout(policy, task, self.prompts, self.responses, generators)

@@ -58,7 +58,7 @@ class TokenWeights(Experiment):
         same = {name: getattr(self, name) for name in ("task", "seed", "replicas", "responses", "warm_up", "device")}
         steps = max(1, self.rollouts * (self.rounds - 1))
         training = GRPO(steps=steps, intervention="clip_higher", evaluate_every=steps, **same)
-        policy, generators = training.warmed_up(), [torch.Generator().manual_seed(seed) for seed in training.seeds]
+        policy, generators = training.policies(), [torch.Generator().manual_seed(seed) for seed in training.seeds]
         trained = training.train(policy)
         for look in range(self.rounds):
             if look:
