@@ -22,7 +22,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,6 +252,8 @@ def _cluster(workers: int) -> Iterator[tuple[Client, int | None]]:
 
 def _start_server() -> None:
     """Start the process that local workers are forked from, if it is not there yet. It stays as long as this one."""
+    from multiprocessing import forkserver
+
     with _spawning():
         os.environ.update(KEEP_MEMORY)  # glibc reads it when a program starts
         forkserver.set_forkserver_preload([name for name in SLOW if name in sys.modules or name == "distributed"])
